@@ -1,0 +1,1 @@
+//! Sockets, TLS, readiness, the clock. Knows no WebSocket word.

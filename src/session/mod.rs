@@ -1,0 +1,1 @@
+//! One peer: a transport joined to a protocol connection.
