@@ -8,14 +8,14 @@ use super::token::is_field_value;
 
 /// Why an upgrade is not granted. `Display` is for our log; [`write`](Refusal::write) makes the answer for the peer.
 ///
-/// Offsets (`at`) count octets from the start of the head. Text that came from the peer is kept escaped, and never
+/// Offsets (`at`) count octets from the start of the head. Text that came from the peer is visible ASCII, and never
 /// returns to it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     // While the head arrives.
     /// A TLS ClientHello where HTTP is spoken.
-    #[error("the peer speaks TLS: this is the plain port, TLS is spoken on another")]
+    #[error("a TLS ClientHello: this is the plain port, TLS is spoken on another")]
     TlsOnPlainPort,
     /// A CR that no LF follows (RFC 9112 §2.2).
     #[error("a CR without LF at octet {at} of the head")]
@@ -180,13 +180,13 @@ pub enum Refusal {
     /// An origin that may not connect (RFC 6455 §4.2.2, `/origin/`).
     #[error("origin {origin} is not allowed")]
     Origin {
-        /// The origin, escaped.
+        /// The origin; visible ASCII.
         origin: Box<str>,
     },
     /// A path that does not exist (RFC 6455 §4.2.2, `/resource name/`).
     #[error("path {path} does not exist")]
     Path {
-        /// The path, without query.
+        /// The path, without query; visible ASCII.
         path: Box<str>,
     },
 }
