@@ -48,9 +48,15 @@ pub fn offers<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Offer
     for (line, value) in lines.into_iter().enumerate() {
         let mut cursor = Cursor::new(value);
         if read_line(&mut cursor, &mut offers).is_none() {
-            return Err(Malformed { line, at: cursor.at() });
+            return Err(Malformed {
+                line,
+                at: cursor.at(),
+            });
         }
-        last = Some(Malformed { line, at: cursor.at() });
+        last = Some(Malformed {
+            line,
+            at: cursor.at(),
+        });
     }
     match last {
         // §9.1: extension-list = 1#extension; a header that lists nothing is not one.
@@ -113,11 +119,21 @@ mod tests {
             Some(value) => format!(";{}={value}", param.name),
             None => format!(";{}", param.name),
         };
-        offers.iter().map(|offer| offer.params.iter().map(render_param).fold(offer.name.to_owned(), |all, one| all + &one)).collect()
+        offers
+            .iter()
+            .map(|offer| {
+                offer
+                    .params
+                    .iter()
+                    .map(render_param)
+                    .fold(offer.name.to_owned(), |all, one| all + &one)
+            })
+            .collect()
     }
 
     #[test]
     fn offers_keep_order_parameters_and_values() {
+        #[rustfmt::skip]
         let rows: &[(&[&str], &[&str])] = &[
             (&[], &[]),
             (&["permessage-deflate"], &["permessage-deflate"]),
@@ -146,6 +162,7 @@ mod tests {
 
     #[test]
     fn an_offer_outside_the_grammar_is_told_by_line_and_octet() {
+        #[rustfmt::skip]
         let rows: &[(&[&str], usize, usize)] = &[
             (&[""], 0, 0),
             (&[" , "], 0, 3),

@@ -19,20 +19,34 @@ impl<'a> Target<'a> {
         }
         let target = std::str::from_utf8(target).ok()?;
         if target.starts_with('/') {
-            return Some(Target { authority: None, resource: target });
+            return Some(Target {
+                authority: None,
+                resource: target,
+            });
         }
         // RFC 9112 §3.2.2: a server accepts the absolute form. RFC 6455 §4.1, 2 knows http and https; ws and wss is what some clients send.
         let (scheme, rest) = target.split_once("://")?;
-        if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        if !["http", "https", "ws", "wss"]
+            .iter()
+            .any(|known| scheme.eq_ignore_ascii_case(known))
+        {
             return None;
         }
-        let (authority, resource) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
-        is_authority(authority.as_bytes()).then_some(Target { authority: Some(authority), resource })
+        let (authority, resource) =
+            rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+        is_authority(authority.as_bytes()).then_some(Target {
+            authority: Some(authority),
+            resource,
+        })
     }
 
     /// Path and query; the path is never empty (RFC 6455 §3: an empty one means `/`).
     pub(super) fn resource(&self) -> Box<str> {
-        if self.resource.starts_with('/') { self.resource.into() } else { format!("/{}", self.resource).into() }
+        if self.resource.starts_with('/') {
+            self.resource.into()
+        } else {
+            format!("/{}", self.resource).into()
+        }
     }
 
     /// The path without query.
@@ -64,8 +78,13 @@ pub(super) fn is_resource(text: &[u8]) -> bool {
 /// Whether `text` is `host` or `host:port`, with a host that is not empty (RFC 9110 §4.2.1) and no user name (§4.2.4).
 pub(super) fn is_authority(text: &[u8]) -> bool {
     let (host_is_valid, port) = if let Some(rest) = text.strip_prefix(b"[") {
-        let Some(end) = memchr::memchr(b']', rest) else { return false };
-        (rest.get(..end).is_some_and(is_ip_literal), rest.get(end + 1..).unwrap_or_default())
+        let Some(end) = memchr::memchr(b']', rest) else {
+            return false;
+        };
+        (
+            rest.get(..end).is_some_and(is_ip_literal),
+            rest.get(end + 1..).unwrap_or_default(),
+        )
     } else {
         let (host, port) = text.split_at(memchr::memchr(b':', text).unwrap_or(text.len()));
         (is_registered_name(host), port)
@@ -104,25 +123,43 @@ fn is_ip_literal(inner: &[u8]) -> bool {
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && address.len() > 1
-            && address.iter().all(|&octet| octet == b':' || is_unreserved_or_sub_delim(octet));
+            && address
+                .iter()
+                .all(|&octet| octet == b':' || is_unreserved_or_sub_delim(octet));
     }
     std::str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
 
 /// RFC 3986 §2.2, §2.3.
 fn is_unreserved_or_sub_delim(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    octet.is_ascii_alphanumeric()
+        || matches!(
+            octet,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]
     fn targets_are_paths_or_absolute_urls() {
         // target, authority, resource, path
+        #[rustfmt::skip]
         let rows: &[(&str, Option<&str>, &str, &str)] = &[
             ("/", None, "/", "/"),
             ("/ws", None, "/ws", "/ws"),
@@ -131,7 +168,7 @@ mod tests {
             ("/a?b?c/d", None, "/a?b?c/d", "/a"),
             ("//a//b", None, "//a//b", "//a//b"),
             ("/caf%C3%A9", None, "/caf%C3%A9", "/caf%C3%A9"),
-            ("/a?b={\"}".trim_end_matches("\"}"), None, "/a?b={", "/a"),
+            ("/a?b={[|]}", None, "/a?b={[|]}", "/a"),
             ("/x|y[0]\\^`{}", None, "/x|y[0]\\^`{}", "/x|y[0]\\^`{}"),
             ("/a;b=c,d:e@f!$&'()*+~-._", None, "/a;b=c,d:e@f!$&'()*+~-._", "/a;b=c,d:e@f!$&'()*+~-._"),
             ("/http://lab/", None, "/http://lab/", "/http://lab/"),
@@ -145,13 +182,15 @@ mod tests {
             ("http://lab/a://b", Some("lab"), "/a://b", "/a://b"),
         ];
         for &(text, authority, resource, path) in rows {
-            let target = Target::parse(text.as_bytes()).unwrap_or_else(|| unreachable!("{text} is a target"));
-            assert_eq!((target.authority, &*target.resource(), target.path()), (authority, resource, path), "{text}");
+            let target = Target::parse(text.as_bytes());
+            let read = target.map(|target| (target.authority, target.resource(), target.path()));
+            assert_eq!(read, Some((authority, resource.into(), path)), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_target_is_refused() {
+        #[rustfmt::skip]
         let rows: &[&[u8]] = &[
             b"",
             b"*",               // RFC 9112 §3.2.4: OPTIONS only
@@ -192,6 +231,7 @@ mod tests {
 
     #[test]
     fn authorities_are_a_host_and_perhaps_a_port() {
+        #[rustfmt::skip]
         let rows: &[(&str, bool)] = &[
             ("lab", true),
             ("LAB.example.", true),

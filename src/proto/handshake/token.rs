@@ -16,7 +16,9 @@ static CLASSES: [u8; 256] = {
     while octet < 256 {
         let byte = octet as u8;
         let mut class = 0;
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~') {
+        if byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+        {
             class |= TCHAR;
         }
         if matches!(byte, b'\t' | b' '..=b'~' | 0x80..) {
@@ -40,7 +42,10 @@ pub(super) fn is_in(octet: u8, classes: u8) -> bool {
 /// How many octets at the front of `octets` are in one of `classes`.
 #[inline]
 pub(super) fn run(octets: &[u8], classes: u8) -> usize {
-    octets.iter().position(|&octet| !is_in(octet, classes)).unwrap_or(octets.len())
+    octets
+        .iter()
+        .position(|&octet| !is_in(octet, classes))
+        .unwrap_or(octets.len())
 }
 
 /// Whether `value` is a token (RFC 9110 §5.6.2): one or more of letters, digits and ``!#$%&'*+-.^_`|~``.
@@ -51,7 +56,11 @@ pub fn is_token(value: &[u8]) -> bool {
 /// `value` as text if it is a token.
 pub fn as_token(value: &[u8]) -> Option<&str> {
     // A token is ASCII, so the conversion cannot fail.
-    if is_token(value) { std::str::from_utf8(value).ok() } else { None }
+    if is_token(value) {
+        std::str::from_utf8(value).ok()
+    } else {
+        None
+    }
 }
 
 /// Whether `value` may be sent as a field value: printable ASCII inside, nothing at the edges to be trimmed.
@@ -71,7 +80,11 @@ pub fn trim(mut value: &[u8]) -> &[u8] {
 /// The elements of a comma list that may be spread over several header lines (RFC 9110 §5.3, §5.6.1), trimmed, in order.
 /// Empty elements are passed over, as §5.6.1.2 asks. Elements are not judged, and quoted commas are not understood.
 pub fn list<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a [u8]> {
-    lines.into_iter().flat_map(|line| line.split(|&octet| octet == b',')).map(trim).filter(|element| !element.is_empty())
+    lines
+        .into_iter()
+        .flat_map(|line| line.split(|&octet| octet == b','))
+        .map(trim)
+        .filter(|element| !element.is_empty())
 }
 
 /// A field value that breaks its grammar.
@@ -110,7 +123,11 @@ impl<'a> Cursor<'a> {
 
     /// Passes over spaces and tabs.
     pub(super) fn skip_whitespace(&mut self) {
-        self.at += self.rest().iter().take_while(|&&octet| matches!(octet, b' ' | b'\t')).count();
+        self.at += self
+            .rest()
+            .iter()
+            .take_while(|&&octet| matches!(octet, b' ' | b'\t'))
+            .count();
     }
 
     /// Passes over `octet` if it is next.
@@ -160,7 +177,7 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::type_complexity)]
 
     use super::*;
 
@@ -178,6 +195,7 @@ mod tests {
 
     #[test]
     fn a_value_to_send_holds_no_control_octet_and_no_edge_space() {
+        #[rustfmt::skip]
         let rows: &[(&[u8], bool)] = &[
             (b"", true),
             (b"a b", true),
@@ -198,6 +216,7 @@ mod tests {
 
     #[test]
     fn lists_span_lines_and_pass_over_empty_elements() {
+        #[rustfmt::skip]
         let rows: &[(&[&[u8]], &[&[u8]])] = &[
             (&[], &[]),
             (&[b""], &[]),
@@ -211,14 +230,25 @@ mod tests {
             (&[b"a b, c"], &[b"a b", b"c"]),
         ];
         for &(lines, expected) in rows {
-            assert_eq!(list(lines.iter().copied()).collect::<Vec<_>>(), expected, "{lines:?}");
+            assert_eq!(
+                list(lines.iter().copied()).collect::<Vec<_>>(),
+                expected,
+                "{lines:?}"
+            );
         }
     }
 
     #[test]
     fn trim_takes_spaces_and_tabs_from_both_edges_only() {
-        let rows: [(&[u8], &[u8]); 7] =
-            [(b"", b""), (b" ", b""), (b" \t ", b""), (b"a", b"a"), (b" a", b"a"), (b"a\t", b"a"), (b"  a b ", b"a b")];
+        let rows: [(&[u8], &[u8]); 7] = [
+            (b"", b""),
+            (b" ", b""),
+            (b" \t ", b""),
+            (b"a", b"a"),
+            (b" a", b"a"),
+            (b"a\t", b"a"),
+            (b"  a b ", b"a b"),
+        ];
         for (value, expected) in rows {
             assert_eq!(trim(value), expected);
         }
@@ -226,6 +256,7 @@ mod tests {
 
     #[test]
     fn a_quoted_string_must_stand_for_a_token() {
+        #[rustfmt::skip]
         let rows: &[(&[u8], Option<(&str, usize)>)] = &[
             (br#""a""#, Some(("a", 3))),
             (br#""10"; b"#, Some(("10", 4))),
@@ -246,8 +277,18 @@ mod tests {
         for &(value, expected) in rows {
             let mut cursor = Cursor::new(value);
             let read = cursor.quoted_token();
-            assert_eq!(read.as_deref(), expected.map(|(token, _)| token), "{}", value.escape_ascii());
-            assert_eq!(cursor.at(), expected.map_or(0, |(_, len)| len), "{}", value.escape_ascii());
+            assert_eq!(
+                read.as_deref(),
+                expected.map(|(token, _)| token),
+                "{}",
+                value.escape_ascii()
+            );
+            assert_eq!(
+                cursor.at(),
+                expected.map_or(0, |(_, len)| len),
+                "{}",
+                value.escape_ascii()
+            );
         }
     }
 }

@@ -19,8 +19,13 @@ const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn response(status_line: &str, without: &[&str], with: &[&str]) -> String {
     let valid = [UPGRADE, CONNECTION, ACCEPT];
-    let kept = valid.iter().filter(|line| !without.contains(line)).chain(with);
-    kept.fold(format!("{status_line}\r\n"), |head, line| head + line + "\r\n") + "\r\n"
+    let kept = valid
+        .iter()
+        .filter(|line| !without.contains(line))
+        .chain(with);
+    kept.fold(format!("{status_line}\r\n"), |head, line| {
+        head + line + "\r\n"
+    }) + "\r\n"
 }
 
 fn checked(head: &str) -> Result<Opened, HandshakeError> {
@@ -41,12 +46,18 @@ fn a_request_is_written_as_the_rfc_asks() {
     );
     let mut out = Vec::new();
     Request::default().write(&mut out).unwrap();
-    assert_eq!(out.split(|&octet| octet == b'\n').count(), 8, "{}", out.escape_ascii());
+    assert_eq!(
+        out.split(|&octet| octet == b'\n').count(),
+        8,
+        "{}",
+        out.escape_ascii()
+    );
 }
 
 #[test]
 fn a_request_with_an_illegal_part_is_not_written() {
     let extensions = |at| RequestError::Extensions(token::Malformed { line: 0, at });
+    #[rustfmt::skip]
     let rows: &[(Request<'_>, RequestError)] = &[
         (Request { host: "", ..REQUEST }, RequestError::Host),
         (Request { host: "lab\r\nA: b", ..REQUEST }, RequestError::Host),
@@ -88,6 +99,7 @@ fn a_request_with_an_illegal_part_is_not_written() {
 
 #[test]
 fn every_legal_answer_opens() {
+    #[rustfmt::skip]
     let rows: [(String, Option<&str>, Option<&str>); 12] = [
         (response(STATUS, &[], &[]), None, None),
         (response("HTTP/1.1 101", &[], &[]), None, None),
@@ -112,20 +124,41 @@ fn every_legal_answer_opens() {
     ];
     for (head, subprotocol, extensions) in rows {
         let opened = checked(&head).unwrap();
-        assert_eq!((opened.subprotocol.as_deref(), opened.extensions.as_deref()), (subprotocol, extensions), "{head}");
-        assert_eq!((&*opened.path, opened.host.as_deref(), opened.origin.as_deref()), ("/ws?a", Some("lab:8888"), Some("http://page")));
+        assert_eq!(
+            (opened.subprotocol.as_deref(), opened.extensions.as_deref()),
+            (subprotocol, extensions),
+            "{head}"
+        );
+        assert_eq!(
+            (
+                &*opened.path,
+                opened.host.as_deref(),
+                opened.origin.as_deref()
+            ),
+            ("/ws?a", Some("lab:8888"), Some("http://page"))
+        );
     }
 }
 
 #[test]
 fn every_breach_of_the_answer_fails_the_handshake() {
-    let status = |status, reason: &str| HandshakeError::Status { status, reason: reason.into() };
+    let status = |status, reason: &str| HandshakeError::Status {
+        status,
+        reason: reason.into(),
+    };
     let repeated = |header| HandshakeError::Malformed(Refusal::Repeated { header });
     let invalid = |header| HandshakeError::Malformed(Refusal::Invalid { header });
     let alien = |name: &str| HandshakeError::Extension { name: name.into() };
     let subprotocol = |name: &str| HandshakeError::Subprotocol { name: name.into() };
-    let accept = |value: &str| response(STATUS, &[ACCEPT], &[&format!("Sec-WebSocket-Accept: {value}")]);
+    let accept = |value: &str| {
+        response(
+            STATUS,
+            &[ACCEPT],
+            &[&format!("Sec-WebSocket-Accept: {value}")],
+        )
+    };
     let with = |line: &str| response(STATUS, &[], &[line]);
+    #[rustfmt::skip]
     let rows = [
         (response("HTTP/1.1 200 OK", &[], &[]), status(200, "OK")),
         (response("HTTP/1.1 404 Not Found", &[], &[]), status(404, "Not Found")),
@@ -164,29 +197,52 @@ fn every_breach_of_the_answer_fails_the_handshake() {
         (with("Sec-WebSocket-Extensions: x-other, alien; a"), alien("alien")),
         (with("Sec-WebSocket-Extensions:"), invalid("Sec-WebSocket-Extensions")),
         (with("Sec-WebSocket-Extensions: x-other; a="), invalid("Sec-WebSocket-Extensions")),
-        (with("A : b"), HandshakeError::Malformed(Refusal::SpaceInName { at: 0 })),
+        (response("HTTP/1.1 101 \0", &[], &[]), HandshakeError::Malformed(Refusal::ControlOctet { octet: 0, at: 13 })),
+        (response("HTTP/1.1 101 x", &[UPGRADE, CONNECTION, ACCEPT], &["A : b"]), HandshakeError::Malformed(Refusal::SpaceInName { at: 17 })),
     ];
     for (head, expected) in rows {
-        let outcome = checked(&head);
-        match (&outcome, &expected) {
-            // The offset is the scanner's affair.
-            (Err(HandshakeError::Malformed(Refusal::SpaceInName { .. })), HandshakeError::Malformed(Refusal::SpaceInName { .. })) => {}
-            _ => assert_eq!(outcome, Err(expected), "{head}"),
-        }
+        assert_eq!(checked(&head), Err(expected), "{head}");
     }
 }
 
 #[test]
 fn nothing_may_be_answered_that_was_not_offered() {
-    let bare = Request { subprotocols: &[], extensions: None, ..REQUEST };
-    for line in ["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate"] {
-        let outcome = check(response(STATUS, &[], &[line]).as_bytes(), &bare, &Limits::DEFAULT);
-        assert!(matches!(outcome, Err(HandshakeError::Subprotocol { .. } | HandshakeError::Extension { .. })), "{line}: {outcome:?}");
+    let bare = Request {
+        subprotocols: &[],
+        extensions: None,
+        ..REQUEST
+    };
+    for line in [
+        "Sec-WebSocket-Protocol: chat",
+        "Sec-WebSocket-Extensions: permessage-deflate",
+    ] {
+        let outcome = check(
+            response(STATUS, &[], &[line]).as_bytes(),
+            &bare,
+            &Limits::DEFAULT,
+        );
+        assert!(
+            matches!(
+                outcome,
+                Err(HandshakeError::Subprotocol { .. } | HandshakeError::Extension { .. })
+            ),
+            "{line}: {outcome:?}"
+        );
     }
 }
 
 #[test]
 fn an_answer_to_another_key_is_not_ours() {
-    let other = Request { key: [1; 16], ..REQUEST };
-    assert_eq!(check(response(STATUS, &[], &[]).as_bytes(), &other, &Limits::DEFAULT), Err(HandshakeError::Accept));
+    let other = Request {
+        key: [1; 16],
+        ..REQUEST
+    };
+    assert_eq!(
+        check(
+            response(STATUS, &[], &[]).as_bytes(),
+            &other,
+            &Limits::DEFAULT
+        ),
+        Err(HandshakeError::Accept)
+    );
 }
