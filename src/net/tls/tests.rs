@@ -47,6 +47,10 @@ fn localhost() -> ServerName<'static> {
 
 /// A peer on rustls' buffered API that speaks one version only.
 fn peer_client(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Connection {
+    ClientConnection::new(Arc::new(peer_client_config(version, alpn)), localhost()).unwrap().into()
+}
+
+fn peer_client_config(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(identity().0.remove(0)).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -55,18 +59,21 @@ fn peer_client(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Con
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-    ClientConnection::new(Arc::new(config), localhost()).unwrap().into()
+    config
 }
 
 fn peer_server(version: &'static SupportedProtocolVersion) -> Connection {
+    ServerConnection::new(Arc::new(peer_server_config(version))).unwrap().into()
+}
+
+fn peer_server_config(version: &'static SupportedProtocolVersion) -> ServerConfig {
     let (chain, key) = identity();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .unwrap();
-    ServerConnection::new(Arc::new(config)).unwrap().into()
+        .unwrap()
 }
 
 /// Our transport and its peer, wired together by hand.
@@ -217,6 +224,56 @@ fn a_reader_with_a_tiny_buffer_gets_every_octet() {
                 check_echo(Pair::server(SimSocket::cut(read, Cut::Whole), version, into_len), 100_000, &case);
             }
         }
+    }
+}
+
+#[test]
+fn handshake_messages_in_pieces_are_put_together_whatever_the_cuts() {
+    for version in [&TLS12, &TLS13] {
+        for read in [Cut::Whole, Cut::Octets(1), Cut::Octets(37), Cut::Random(5)] {
+            let case = format!("{:?}, records of 48 octets, reads {read:?}", version.version);
+            let mut config = peer_client_config(version, &[]);
+            config.max_fragment_size = Some(48);
+            let peer = ClientConnection::new(Arc::new(config), localhost()).unwrap();
+            let ours = TlsStream::server(SimSocket::cut(read, Cut::Whole), our_server()).unwrap();
+            check_echo(Pair::new(ours, peer.into(), BIG), 50_000, &format!("as server, {case}"));
+
+            // The server's tickets come in pieces too, after the handshake, between our own writes.
+            let mut config = peer_server_config(version);
+            config.max_fragment_size = Some(48);
+            config.ticketer = aws_lc_rs::Ticketer::new().unwrap();
+            let peer = ServerConnection::new(Arc::new(config)).unwrap();
+            let ours = TlsStream::client(SimSocket::cut(read, Cut::Whole), our_client(), localhost()).unwrap();
+            let mut pair = Pair::new(ours, peer.into(), BIG);
+            for _ in 0..20_000 {
+                pair.peer_to_wire();
+                // One read a turn, and a write after each: also while a ticket lies here in part.
+                pair.ours.read(&mut pair.scratch, &mut pair.into).unwrap();
+                pair.write(b"x").unwrap();
+                pair.ours.flush(&mut pair.scratch).unwrap();
+                pair.wire_to_peer();
+            }
+            assert!(pair.peer_read.len() > 1000, "{case}: {}", pair.peer_read.len());
+            assert_eq!(pair.ours.tls().unwrap().octets_kept(), 0, "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_returning_client_resumes_its_session() {
+    for version in [&TLS12, &TLS13] {
+        let config = Arc::new(peer_client_config(version, &[]));
+        let mut kinds = Vec::new();
+        for _ in 0..2 {
+            let peer = ClientConnection::new(config.clone(), localhost()).unwrap();
+            let ours = TlsStream::server(SimSocket::new(), our_server()).unwrap();
+            let mut pair = Pair::new(ours, peer.into(), BIG);
+            for _ in 0..4 {
+                pair.turn().unwrap();
+            }
+            kinds.push(pair.ours.tls().unwrap().session().handshake_kind().unwrap());
+        }
+        assert_eq!(kinds[1], rustls::HandshakeKind::Resumed, "{:?}: {kinds:?}", version.version);
     }
 }
 
