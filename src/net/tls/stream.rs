@@ -195,6 +195,9 @@ impl<S: Socket> TlsStream<S> {
             }
             octets_max = RECORD_OCTETS_MAX; // the peer is slow: stay close, so that what is urgent next is not far behind
         }
+        if self.is_handshaking() {
+            return Ok(0); // a TLS 1.3 server could send here already, to a peer that has proved nothing yet
+        }
         let TlsScratch { staging, outgoing, .. } = scratch;
         let plain = gather(bufs, octets_max, staging);
         if plain.is_empty() {
