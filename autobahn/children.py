@@ -59,12 +59,12 @@ class Child:
         if not self.has_ended():
             os.kill(self.pid, signal.SIGTERM)
 
-    def end(self, grace=GRACE):
+    def end(self):
         """Ends the whole group, the hard way if need be."""
         if self.has_ended():
             return
         self._signal_group(signal.SIGTERM)
-        if not self.wait(grace):
+        if not self.wait(GRACE):
             self._signal_group(signal.SIGKILL)
             self._process.wait()
 

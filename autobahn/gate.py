@@ -46,12 +46,12 @@ class Task:
 def main(argv):
     options = parse(argv)
     expectation = Expectation()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
     try:
         cells = [_cell(scheme, options, expectation) for scheme in options.scheme]
         if options.compare_only:
             return _verdict(_existing(cells, options.compare_only), expectation, [])
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _interrupt)
         with Children() as children, tempfile.TemporaryDirectory(prefix="autobahn-") as scratch:
             complaints = _run(cells, options, expectation, children, Path(scratch))
         return _verdict(cells, expectation, complaints)
