@@ -22,7 +22,12 @@ class Child:
         self.name = os.path.basename(str(argv[0]))
         self.started = time.monotonic()
         self._process = subprocess.Popen(
-            [str(word) for word in argv], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, **options
+            [str(word) for word in argv],
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            **options,
         )
         self.pid = self._process.pid
 

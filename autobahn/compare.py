@@ -32,6 +32,10 @@ class Difference:
     complaint: str
     result: Result | None = None
 
+    @property
+    def is_missing(self):
+        return self.result is None
+
 
 @dataclass
 class Comparison:
@@ -54,7 +58,7 @@ class Comparison:
 def read_report(folder):
     """The results by case of the report in `folder`.
 
-    # Raises NoReport if index.json is missing, is no JSON object of wstest's shape, or has several agents in it.
+    Raises NoReport if index.json is missing, is no JSON object of wstest's shape, or has several agents in it.
     """
     index = Path(folder) / "index.json"
     try:
@@ -72,6 +76,8 @@ def read_report(folder):
 
 
 def compare(results, asked, expectation):
+    if not asked:
+        raise NoReport("no case was asked for, so nothing would be proved")
     comparison = Comparison(list(asked), dict(results))
     known, wanted = set(expectation.cases), set(asked)
     for case in sorted(wanted | set(results), key=case_order):
@@ -79,8 +85,6 @@ def compare(results, asked, expectation):
         complaint = _complaint(case, result, case in known, case in wanted, expectation)
         if complaint:
             comparison.differences.append(Difference(case, complaint, result))
-    if not asked:
-        comparison.differences.append(Difference("-", "no case was asked for, so nothing is proved"))
     return comparison
 
 

@@ -93,7 +93,9 @@ def _run(cells, options, expectation, children, scratch):
     wstest = Wstest(children)
     wstest.install()
     if wstest.cases(scratch) != expectation.cases:
-        raise CannotStart("this wstest has other cases than expected.toml: is it 25.10.1? Remove autobahn/.wstest and run autobahn/setup")
+        raise CannotStart(
+            "this wstest has other cases than expected.toml: is it 25.10.1? Remove autobahn/.wstest and run autobahn/setup"
+        )
     for cell in cells:
         _clear(cell.reports)
     server, urls = None, options.url
@@ -134,7 +136,9 @@ def _fuzz(cells, options, expectation, wstest):
     late = run_side_by_side(tasks, options.jobs or default_jobs([task.piece for task in tasks]), start, report)
     for cell in cells:
         wstest.merge([task.folder for task in tasks if task.cell is cell], cell.reports)
-    return [f"{task.cell.name} {task.piece.name}: wstest hung and was ended; its log is {task.folder / 'wstest.log'}" for task in late]
+    return [
+        f"{task.cell.name} {task.piece.name}: wstest hung and was ended; its log is {task.folder / 'wstest.log'}" for task in late
+    ]
 
 
 def _clear(folder):

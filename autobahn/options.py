@@ -23,18 +23,38 @@ def parse(argv):
     )
     which = parser.add_argument_group("which cases (default: what the specs name, 1-7, 9 and 10)")
     chosen = which.add_mutually_exclusive_group()
-    chosen.add_argument("--only", action="append", metavar="PATTERN", help="a case (7.1.6), all below a group (7.1) or a glob (6.4.*); repeatable")
+    chosen.add_argument(
+        "--only", action="append", metavar="PATTERN", help="a case (7.1.6), all below a group (7.1) or a glob (6.4.*); repeatable"
+    )
     chosen.add_argument("--all", action="store_true", help="every case, with 12 and 13 (permessage-deflate; many minutes)")
     which.add_argument("--exclude", action="append", default=[], metavar="PATTERN", help="but not these; repeatable")
     which.add_argument("--scheme", action="append", choices=SCHEMES, help="ws or wss (default: both)")
 
     target = parser.add_argument_group("what to test (default: build and start wslab)").add_mutually_exclusive_group()
     target.add_argument("--binary", type=Path, metavar="PATH", help="start this wslab instead of building one")
-    target.add_argument("--url", action="append", metavar="URL", help="a server that already runs on loopback, ws://… or wss://…; one of each at most")
-    target.add_argument("--compare-only", type=Path, metavar="DIR", help="run nothing: compare the report in DIR, or those in DIR/ws and DIR/wss")
+    target.add_argument(
+        "--url",
+        action="append",
+        metavar="URL",
+        help="a server that already runs on loopback, ws://… or wss://…; one of each at most",
+    )
+    target.add_argument(
+        "--compare-only", type=Path, metavar="DIR", help="run nothing: compare the report in DIR, or those in DIR/ws and DIR/wss"
+    )
 
-    parser.add_argument("--jobs", type=_count, metavar="N", help="wstest processes side by side (default: 4 or the cores, whichever is more; the cores with 12 or 13)")
-    parser.add_argument("--out", type=Path, default=HERE / "reports", metavar="DIR", help="reports go to DIR/ws and DIR/wss (default: autobahn/reports)")
+    parser.add_argument(
+        "--jobs",
+        type=_count,
+        metavar="N",
+        help="wstest processes side by side (default: 4 or the cores, whichever is more; the cores with 12 or 13)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=HERE / "reports",
+        metavar="DIR",
+        help="reports go to DIR/ws and DIR/wss (default: autobahn/reports)",
+    )
 
     options = parser.parse_args(argv)
     if options.url:

@@ -13,11 +13,27 @@ from children import POLL
 # Seconds a piece takes against a fast server, one wstest process alone on two slow cores; only their order matters much.
 # 12.x and 13.x are nearly all zlib in wstest itself; 5.x and 6.4.x wait by design; 9.x is many small writes.
 PIECES = [
-    (["12.5"], 88), (["12.3"], 83), (["12.2"], 80), (["13.7"], 43), (["12.4"], 41), (["13.5"], 35),
-    (["13.3"], 34), (["12.1"], 34), (["13.4"], 33), (["13.6"], 33), (["13.1"], 33), (["13.2"], 33),
-    (["9.7", "9.8"], 4), (["9.1", "9.2", "9.3", "9.4"], 3), (["6.4.1", "6.4.2"], 2), (["6.4.3", "6.4.4"], 2),
-    (["5"], 2), (["9.5"], 2), (["9.6"], 2), (["*"], 2),
-]  # fmt: skip
+    (["12.5"], 88),
+    (["12.3"], 83),
+    (["12.2"], 80),
+    (["13.7"], 43),
+    (["12.4"], 41),
+    (["13.5"], 35),
+    (["13.3"], 34),
+    (["12.1"], 34),
+    (["13.4"], 33),
+    (["13.6"], 33),
+    (["13.1"], 33),
+    (["13.2"], 33),
+    (["9.7", "9.8"], 4),
+    (["9.1", "9.2", "9.3", "9.4"], 3),
+    (["6.4.1", "6.4.2"], 2),
+    (["6.4.3", "6.4.4"], 2),
+    (["5"], 2),
+    (["9.5"], 2),
+    (["9.6"], 2),
+    (["*"], 2),
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Piece:
 
     @property
     def deadline(self):
-        """Far above what a busy machine needs, and enough for a server that makes every case wait for its time-out of a second or two."""
+        """Far above what a busy machine needs; enough for a server that makes every case wait a second or two."""
         return 30 + 10 * self.seconds + 3 * len(self.cases)
 
     @property

@@ -44,7 +44,9 @@ class ServerTest(unittest.TestCase):
         wordy = self.start(EXIT_ON_TERM.format(0), "print(*sys.argv[1:], file=sys.stderr)", SAY_READY, "time.sleep(60)")
         wordy.stop()
         arguments = (self.folder / "server.stderr").read_text().split()
-        self.assertEqual(arguments, f"serve --config {server.CONFIG} --listen 127.0.0.1:0 --listen-tls 127.0.0.1:0 --format json".split())
+        self.assertEqual(
+            arguments, f"serve --config {server.CONFIG} --listen 127.0.0.1:0 --listen-tls 127.0.0.1:0 --format json".split()
+        )
 
     def test_a_server_that_dies_during_the_run_is_noticed(self):
         frail = self.start(SAY_READY, "print('out of luck', file=sys.stderr); sys.exit(4)")
@@ -61,7 +63,11 @@ class ServerTest(unittest.TestCase):
             self.assertIn("still there", deaf.stop())
 
     def test_a_server_that_never_gets_ready_is_refused(self):
-        for line, complaint in [("sys.exit(2)", "ended with 2"), ("time.sleep(60)", "no ready line"), ("print('hello'); time.sleep(1)", "not JSON|ended")]:
+        for line, complaint in [
+            ("sys.exit(2)", "ended with 2"),
+            ("time.sleep(60)", "no ready line"),
+            ("print('hello'); time.sleep(1)", "not JSON|ended"),
+        ]:
             with self.subTest(line), self.assertRaisesRegex(CannotStart, complaint):
                 self.start(line)
 
@@ -70,7 +76,14 @@ class ServerTest(unittest.TestCase):
             server.Server(self.children, self.folder / "none", self.folder)
 
     def test_a_ready_line_that_is_not_ours_is_refused(self):
-        for line in ("wslab ready", "[]", "{}", '{"schema":"wslab.ready/2"}', '{"schema":"wslab.ready/1","ws":"ws://192.0.2.1/"}', '{"schema":"wslab.ready/1","ws":"wss://127.0.0.1/"}'):
+        for line in (
+            "wslab ready",
+            "[]",
+            "{}",
+            '{"schema":"wslab.ready/2"}',
+            '{"schema":"wslab.ready/1","ws":"ws://192.0.2.1/"}',
+            '{"schema":"wslab.ready/1","ws":"wss://127.0.0.1/"}',
+        ):
             with self.subTest(line), self.assertRaises(CannotStart):
                 server.ready_urls(line)
 
@@ -123,7 +136,12 @@ class ShardsTest(unittest.TestCase):
         quick, slow = FakeTask(("true",), FakePiece(10)), FakeTask(("sleep", "60"), FakePiece(0.2))
         seen = []
         with Children() as children:
-            late = shards.run_side_by_side([slow, quick, quick], 2, lambda task: children.start(task.argv), lambda task, _, in_time: seen.append((task, in_time)))
+            late = shards.run_side_by_side(
+                [slow, quick, quick],
+                2,
+                lambda task: children.start(task.argv),
+                lambda task, _, in_time: seen.append((task, in_time)),
+            )
         self.assertEqual(late, [slow])
         self.assertCountEqual(seen, [(slow, False), (quick, True), (quick, True)])
 

@@ -49,7 +49,7 @@ class Wstest:
             return self._children.start(argv, stdout=log, stderr=subprocess.STDOUT)
 
     def merge(self, folders, out):
-        """Moves the reports of several runs into `out` and renders index.json and index.html over all of them, with wstest's own code."""
+        """Moves the reports of several runs into `out` and has wstest write one index.json and index.html over them."""
         reports = [folder / "reports" for folder in folders]
         argv = [self._python, HERE / "py27" / "merge_reports.py", out, *reports]
         with open(out / "merge.log", "w") as log:
