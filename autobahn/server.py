@@ -1,6 +1,7 @@
 """The server under test: building it, starting it, its ready line, and whether it is still well in the end."""
 
 import json
+import shutil
 import socket
 import subprocess
 import time
@@ -100,6 +101,8 @@ def check_reachable(url):
 
 def build(children, scratch):
     """Builds the release binary, which does nothing when it is fresh, and returns its path."""
+    if not shutil.which("cargo"):
+        raise CannotStart("cargo is not installed: install Rust, or name a binary with --binary")
     argv = ["cargo", "build", "--release", "--bin", "wslab"]
     if children.run(argv, within=BUILD_DEADLINE, stdout=2, cwd=ROOT) != 0:
         raise CannotStart("the server does not build: see cargo above, or name a binary with --binary")
