@@ -1,0 +1,149 @@
+//! `wslab serve`: from settings to running loops, and from signals to their end.
+
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    path::Path,
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use tracing::{Level, error, info, warn};
+
+use super::{
+    certificates::{self, Identity},
+    error::Error,
+    logging::Logging,
+    options::{Format, Options},
+    ready::Ready,
+    settings::Settings,
+    stand_in::{Handle, Workers},
+};
+
+/// Serves until a signal ends it.
+pub(super) fn serve(settings: &Settings, no_color: bool, out: &mut dyn Write) -> Result<(), Error> {
+    let logging = Logging::start(&settings.options, no_color);
+    for warning in &settings.warnings {
+        warn!("{warning}");
+    }
+    let result = run(&settings.options, &logging, out);
+    logging.finish();
+    result
+}
+
+fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
+    // Before anything is announced: whoever reads the ready line may send a signal at once.
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|source| Error::System { doing: "watch for signals", source })?;
+
+    let folder = certificates::local_folder();
+    let mut config = options.server.clone();
+    let mut ca = None;
+    if !config.listen_tls.is_empty() {
+        let identity = certificates::load(options, folder.as_deref())?;
+        config.tls = Some(identity.tls);
+        ca = identity.ca;
+    }
+    config.log_frames = tracing::enabled!(target: "wslab::frame", Level::TRACE);
+    let ready = |ws: &[SocketAddr], wss: &[SocketAddr]| {
+        Ready::new(ws, wss, ca.clone(), config.settings.policy.paths.as_deref(), std::process::id())
+    };
+    let known = |addrs: &[SocketAddr]| addrs.iter().copied().filter(|addr| addr.port() != 0).collect::<Vec<_>>();
+    let page = ready(&known(&config.listen), &known(&config.listen_tls));
+    config.settings.policy.urls = [page.ws, page.wss].concat();
+
+    let workers = Workers::bind(&config, options.workers, crate_echo)
+        .map_err(|error| Error::Bind { addr: error.addr, tls: error.tls, source: error.source })?;
+    let ready = ready(workers.local_addrs(), workers.local_addrs_tls());
+    announce(&ready, options, logging, out);
+    for addr in workers.local_addrs().iter().chain(workers.local_addrs_tls()).filter(|addr| !addr.ip().is_loopback()) {
+        warn!("LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; --listen 127.0.0.1:{} keeps it local", addr.port());
+    }
+
+    let handle = workers.handle();
+    let wake = signals.handle();
+    thread::scope(|scope| {
+        scope.spawn(|| obey(&mut signals, &handle, options, folder.as_deref()));
+        let result = workers.run();
+        wake.close();
+        result
+    })
+    .map_err(|source| Error::System { doing: "keep the event loops running", source })
+}
+
+fn crate_echo() {}
+
+/// The ready line, and for people how to try it. A stdout that is closed is no reason to stop.
+fn announce(ready: &Ready, options: &Options, logging: &Logging, out: &mut dyn Write) {
+    let written = out.write_all(ready.line(options.format).as_bytes()).and_then(|()| out.flush());
+    if let Err(error) = written {
+        warn!("cannot write the ready line to stdout: {}", super::error::reason(&error));
+    }
+    // JSON on stderr stays JSON.
+    if options.log_format == Format::Text {
+        logging.say(&ready.banner());
+    }
+    if let Err(error) = notify_supervisor() {
+        warn!("cannot tell the supervisor at NOTIFY_SOCKET: {}", super::error::reason(&error));
+    }
+}
+
+/// `READY=1` to a supervisor that asked for it (sd_notify(3), `Type=notify`).
+#[cfg(target_os = "linux")]
+fn notify_supervisor() -> io::Result<()> {
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    };
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let addr = match path.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&path)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &addr).map(drop)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify_supervisor() -> io::Result<()> {
+    Ok(())
+}
+
+/// Does what signals ask for, until the iterator is closed.
+fn obey(signals: &mut Signals, handle: &Handle, options: &Options, folder: Option<&Path>) {
+    let mut draining = false;
+    for signal in signals.forever() {
+        match signal {
+            SIGHUP => reload(handle, options, folder),
+            _ if draining => {
+                info!("stopping now");
+                handle.stop();
+            }
+            _ => {
+                info!("draining: closing connections with 1001, for {} at most", super::units::show_duration(options.server.grace));
+                draining = true;
+                handle.drain();
+            }
+        }
+    }
+}
+
+/// A new certificate for connections to come; a broken one changes nothing.
+fn reload(handle: &Handle, options: &Options, folder: Option<&Path>) {
+    if options.server.listen_tls.is_empty() {
+        info!("nothing to reload: no listener for wss");
+        return;
+    }
+    match certificates::load(options, folder) {
+        Ok(Identity { tls, .. }) => {
+            handle.reload_tls(tls);
+            info!("certificate reloaded");
+        }
+        Err(error) => error!("certificate not reloaded, the old one stays: {error}"),
+    }
+}
