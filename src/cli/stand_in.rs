@@ -80,7 +80,7 @@ impl Workers {
     pub(super) fn run(self) -> io::Result<()> {
         let (ended, wake) = &*self.handle.0;
         let ended = ended.lock().map_err(|_| io::ErrorKind::Other)?;
-        wake.wait_while(ended, |ended| !*ended).map_err(|_| io::ErrorKind::Other)?;
+        drop(wake.wait_while(ended, |ended| !*ended).map_err(|_| io::ErrorKind::Other)?);
         Ok(())
     }
 }
