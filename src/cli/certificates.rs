@@ -10,7 +10,7 @@ use super::{
     error::Error,
     local_ca,
     options::Options,
-    stand_in::{read_chain, read_key, server_config},
+    stand_in::{server_config, server_config_from_files},
 };
 
 /// A certificate with its key, ready to serve.
@@ -29,27 +29,13 @@ pub(super) fn local_folder() -> Option<PathBuf> {
 /// Loads what the options name. `folder` is where the local certificate lives.
 pub(super) fn load(options: &Options, folder: Option<&Path>) -> Result<Identity, Error> {
     if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {
-        return load_files(cert, key);
+        let tls = server_config_from_files(cert, key).map_err(|error| Error::Certificate(error.to_string()))?;
+        return Ok(Identity { tls, ca: None });
     }
     let pair = local_ca::ensure(folder.ok_or(Error::NoDataFolder)?, SystemTime::now())?;
     let tls = server_config(pair.chain, pair.key)
         .map_err(|error| Error::Certificate(format!("cannot use the local certificate: {error}")))?;
     Ok(Identity { tls, ca: Some(pair.ca) })
-}
-
-fn load_files(cert: &Path, key: &Path) -> Result<Identity, Error> {
-    let chain = read_chain(cert)
-        .map_err(|error| Error::Certificate(format!("cannot read the certificate: {error}: check --tls-cert")))?;
-    let private = read_key(key)
-        .map_err(|error| Error::Certificate(format!("cannot read the private key: {error}: check --tls-key")))?;
-    let tls = server_config(chain, private).map_err(|error| {
-        Error::Certificate(format!(
-            "cannot use the certificate {} with the key {}: {error}: check that they belong together",
-            cert.display(),
-            key.display()
-        ))
-    })?;
-    Ok(Identity { tls, ca: None })
 }
 
 #[cfg(test)]
@@ -58,30 +44,35 @@ mod tests {
 
     use super::*;
 
-    fn complaint(cert: &Path, key: &Path) -> String {
-        let error = load_files(cert, key).unwrap_err();
-        assert_eq!(error.exit_code(), 3);
-        error.to_string()
+    fn load_files(cert: &Path, key: &Path) -> Result<Identity, Error> {
+        let options = Options { tls_cert: Some(cert.into()), tls_key: Some(key.into()), ..Options::default() };
+        load(&options, None)
     }
 
     #[test]
-    fn a_pair_that_cannot_be_used_says_which_file_and_why() {
+    fn a_pair_that_cannot_be_used_is_one_line_with_the_file_and_exit_code_3() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for folder in [&one, &two] {
             local_ca::ensure(folder.path(), SystemTime::now()).unwrap();
         }
-        let (cert, key) = (one.path().join("leaf.pem"), one.path().join("leaf-key.pem"));
-        assert!(load_files(&cert, &key).is_ok());
+        let file = |name: &str| one.path().join(name);
+        fs::write(file("empty.pem"), "no pem here").unwrap();
+        let (cert, key) = (file("leaf.pem"), file("leaf-key.pem"));
+        let identity = load_files(&cert, &key).unwrap();
+        assert_eq!(identity.ca, None);
 
-        let mismatch = complaint(&cert, &two.path().join("leaf-key.pem"));
-        assert!(mismatch.starts_with(&format!("wslab: cannot use the certificate {}", cert.display())), "{mismatch}");
-        let missing = complaint(&one.path().join("none.pem"), &key);
-        assert!(missing.contains("none.pem") && missing.ends_with("check --tls-cert"), "{missing}");
-        fs::write(one.path().join("empty.pem"), "no pem here").unwrap();
-        let empty = complaint(&cert, &one.path().join("empty.pem"));
-        assert!(empty.contains("empty.pem") && empty.ends_with("check --tls-key"), "{empty}");
-        let empty = complaint(&one.path().join("empty.pem"), &key);
-        assert!(!empty.contains('\n'), "{empty}");
+        for (cert, key, blamed) in [
+            (&cert, &two.path().join("leaf-key.pem"), "leaf-key.pem"),
+            (&file("none.pem"), &key, "none.pem"),
+            (&file("empty.pem"), &key, "empty.pem"),
+            (&cert, &file("empty.pem"), "empty.pem"),
+            (&cert, &cert, "leaf.pem"),
+        ] {
+            let error = load_files(cert, key).unwrap_err();
+            assert_eq!(error.exit_code(), 3);
+            let line = error.to_string();
+            assert!(line.starts_with("wslab: ") && line.contains(blamed) && !line.contains('\n'), "{line}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod certificates;
 mod command;
+mod descriptors;
 mod error;
 mod file;
 mod local_ca;
@@ -78,7 +79,7 @@ fn run_in(args: impl IntoIterator<Item = OsString>, environment: &Environment, o
 
 fn serve(matches: &ArgMatches, environment: &Environment, out: &mut dyn Write) -> Result<(), Error> {
     let file = matches.get_one::<PathBuf>("config").cloned();
-    let file = file.or_else(|| environment.get("WSLAB_CONFIG").map(PathBuf::from));
+    let file = file.or_else(|| environment.get("WSLAB_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
     let settings = Settings::load(file.as_deref(), environment, command::flags(matches))?;
     if matches.get_flag("print_config") {
         let _ = out.write_all(print_config::render(&settings).as_bytes());

@@ -15,12 +15,14 @@ use tracing::{Level, error, info, warn};
 
 use super::{
     certificates::{self, Identity},
-    error::Error,
+    descriptors,
+    error::{Error, reason},
     logging::Logging,
     options::{Format, Options},
     ready::Ready,
     settings::Settings,
-    stand_in::{Handle, Workers},
+    stand_in::{Echo, Handle, Workers},
+    units::show_duration,
 };
 
 /// Serves until a signal ends it.
@@ -39,6 +41,9 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
+    if let Some(warning) = descriptors::make_room(options) {
+        warn!("{warning}");
+    }
     let folder = certificates::local_folder();
     let mut config = options.server.clone();
     let mut ca = None;
@@ -55,7 +60,7 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let page = ready(&known(&config.listen), &known(&config.listen_tls));
     config.settings.policy.urls = [page.ws, page.wss].concat();
 
-    let workers = Workers::bind(&config, options.workers, crate_echo)
+    let workers = Workers::bind(&config, options.workers, Echo::default)
         .map_err(|error| Error::Bind { addr: error.addr, tls: error.tls, source: error.source })?;
     let ready = ready(workers.local_addrs(), workers.local_addrs_tls());
     announce(&ready, options, logging, out);
@@ -74,20 +79,18 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     .map_err(|source| Error::System { doing: "keep the event loops running", source })
 }
 
-fn crate_echo() {}
-
 /// The ready line, and for people how to try it. A stdout that is closed is no reason to stop.
 fn announce(ready: &Ready, options: &Options, logging: &Logging, out: &mut dyn Write) {
     let written = out.write_all(ready.line(options.format).as_bytes()).and_then(|()| out.flush());
     if let Err(error) = written {
-        warn!("cannot write the ready line to stdout: {}", super::error::reason(&error));
+        warn!("cannot write the ready line to stdout: {}", reason(&error));
     }
     // JSON on stderr stays JSON.
     if options.log_format == Format::Text {
         logging.say(&ready.banner());
     }
     if let Err(error) = notify_supervisor() {
-        warn!("cannot tell the supervisor at NOTIFY_SOCKET: {}", super::error::reason(&error));
+        warn!("cannot tell the supervisor at NOTIFY_SOCKET: {}", reason(&error));
     }
 }
 
@@ -125,7 +128,7 @@ fn obey(signals: &mut Signals, handle: &Handle, options: &Options, folder: Optio
                 handle.stop();
             }
             _ => {
-                info!("draining: closing connections with 1001, for {} at most", super::units::show_duration(options.server.grace));
+                info!("draining: closing connections with 1001, for {} at most", show_duration(options.server.grace));
                 draining = true;
                 handle.drain();
             }

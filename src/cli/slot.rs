@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use super::{
     options::{Format, Options},
@@ -123,7 +123,9 @@ impl Slot {
             }
             Slot::Filter(at) => {
                 let word = one()?;
-                EnvFilter::try_new(word).map_err(|_| bad(word))?;
+                if !is_filter(word) {
+                    return Err(bad(word));
+                }
                 word.clone_into(at(options));
             }
         }
@@ -214,6 +216,14 @@ fn parse_count(word: &str, min: usize, max: usize) -> Option<usize> {
 
 fn parse_above_zero(word: &str) -> Option<Duration> {
     parse_duration(word).filter(|duration| !duration.is_zero())
+}
+
+/// What the filter would take a mistyped level for, a target, is told apart: ours begin with the crate's name.
+fn is_filter(word: &str) -> bool {
+    EnvFilter::try_new(word).is_ok()
+        && word.split(',').map(str::trim).all(|directive| {
+            directive.contains(['=', '[']) || directive.starts_with("wslab") || directive.parse::<LevelFilter>().is_ok()
+        })
 }
 
 /// RFC 6454 §6.2: scheme, `://`, host and perhaps a port; no path. `null` is the opaque origin's name.

@@ -12,13 +12,17 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn server_config_from_files(chain: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+    server_config(read_chain(chain)?, read_key(key)?).map_err(|error| format!("{} {} {error}", chain.display(), key.display()))
+}
+
+fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|error| format!("{}: {error}", path.display()))
 }
 
-pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
@@ -31,6 +35,9 @@ pub(super) fn server_config(chain: Vec<CertificateDer<'static>>, key: PrivateKey
         .map(Arc::new)
         .map_err(|error| error.to_string())
 }
+
+#[derive(Default)]
+pub(super) struct Echo;
 
 pub(super) struct BindError {
     pub addr: SocketAddr,

@@ -170,6 +170,7 @@ fn every_complaint_says_where_what_and_what_to_do() {
         ("server_name = \"a\\r\\nb\"", &[], &[], "a.toml:1: server_name = \"a\\r\\nb\": expected visible ASCII text, or \"off\""),
         ("format = \"xml\"", &[], &[], "a.toml:1: format = \"xml\": expected \"text\" or \"json\""),
         ("log = \"a=b=c\"", &[], &[], "a.toml:1: log = \"a=b=c\": expected a log filter such as \"info\" or \"wslab::conn=debug\""),
+        ("log = \"inof\"", &[], &[], "a.toml:1: log = \"inof\": expected a log filter such as \"info\" or \"wslab::conn=debug\""),
         ("tls_cert = \"\"", &[], &[], "a.toml:1: tls_cert = \"\": expected the path of a PEM file, or \"local\""),
         ("idel_timeout = \"1s\"", &[], &[], "a.toml:1: idel_timeout: no such key: did you mean idle_timeout?"),
         // Relations: the more deliberate of two is told.
