@@ -1,1 +1,26 @@
-//! Sockets, TLS, readiness, the clock. Knows no WebSocket word.
+//! Sockets, TLS, listeners, deadlines: what one event loop needs from the operating system.
+//!
+//! This room moves octets. It knows no WebSocket word, imports nothing of the other rooms, reads no clock, prints nothing
+//! and never blocks. The loop that owns the poll, the connections and the time lives above it.
+//!
+//! * [`transport`]: [`Transport`], a stream that is either plain or TLS, over anything that is a [`Socket`].
+//! * [`tls`]: [`TlsStream`] on rustls' unbuffered API, the loop-owned [`TlsScratch`], configurations, PEM files.
+//! * [`listener`]: [`Listener`], and which accept errors are worth a retry.
+//! * [`deadlines`]: [`Deadlines`], a heap of instants with lazy deletion.
+//!
+//! Two habits hold throughout. Readiness is edge-triggered, so each call says whether the socket was left *drained* (reading) or
+//! *blocked* (writing); everything else means "call again, no event will come". And buffers belong to the loop: a connection
+//! keeps only what is incomplete on the way in and what the socket refused on the way out, and frees both when they are gone.
+
+pub mod deadlines;
+pub mod listener;
+pub mod tls;
+pub mod transport;
+
+#[cfg(test)]
+pub(crate) mod sim;
+
+pub use deadlines::Deadlines;
+pub use listener::Listener;
+pub use tls::{TlsError, TlsScratch, TlsStream, Trust, client_config, server_config};
+pub use transport::{Discard, Read, Socket, Transport};

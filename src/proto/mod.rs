@@ -1,6 +1,40 @@
-//! RFC 6455: no socket, no clock, no randomness, no printing.
+//! RFC 6455 without I/O: no socket, no clock, no randomness, no printing. Octets in, events out, octets to send.
+//!
+//! From the wire up: `wire` (any header) → `frame` (a legal one) → `decoder` (frames from a stream) → `assembler`
+//! (messages from fragments) → [`Connection`] and its [`Turn`]. Down again: [`Sender`] → `outbox` (what leaves, and in
+//! which order). Beside them the opening [`handshake`].
 
+mod assembler;
+mod close;
+mod connection;
+mod decoder;
+mod error;
+mod frame;
 pub mod handshake;
 mod limits;
+mod mask;
+mod outbox;
+mod pool;
+mod sender;
+mod turn;
+mod utf8;
+mod wire;
+mod workspace;
 
+pub use assembler::MessageKind;
+pub use close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX};
+pub use connection::{Closure, Connection, Shutdown, Wait};
+pub use decoder::{Chunk, FrameDecoder};
+pub use error::ProtocolError;
+pub use frame::{FrameHeader, Opcode, Place};
 pub use limits::{Limits, Role, Settings, Timeouts};
+pub use mask::{MaskKey, mask};
+pub use outbox::Slices;
+pub use sender::{Message, SendError, Sender};
+pub use turn::{Event, Received, Turn};
+pub use utf8::{InvalidUtf8, Utf8};
+pub use wire::{HEADER_BYTES_MAX, WireHeader};
+pub use workspace::{Direction, FrameTap, MaskKeys, WINDOW_BYTES, Workspace};
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,8 @@ pub struct Config {
     pub connections_max: usize,
     /// The listeners' accept queue (`listen(2)`), in connections.
     pub backlog: i32,
+    /// Share the addresses with other processes or loops (SO_REUSEPORT).
+    pub reuse_port: bool,
     /// TCP keep-alive: silence before the first probe. `None`: off.
     pub keep_alive: Option<Duration>,
     /// How long a drain waits for peers before it drops them.
@@ -40,6 +42,7 @@ impl Default for Config {
             settings: Settings::default(),
             connections_max: 10_000,
             backlog: 4096,
+            reuse_port: false,
             keep_alive: Some(Duration::from_secs(60)),
             grace: Duration::from_secs(10),
             linger: Duration::from_secs(1),

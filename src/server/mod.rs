@@ -1,5 +1,17 @@
-//! The event loop: a slab of sessions and one poll.
+//! The event loop: a slab of sessions, one poll, one thread.
+//!
+//! [`Server`] is one loop; [`Workers`] are several with SO_REUSEPORT that share nothing. A [`Handle`] ends them or gives
+//! them a new certificate from any thread.
 
 mod config;
+mod control;
+mod echo;
+mod event_loop;
+mod frame_log;
+mod workers;
 
 pub use config::Config;
+pub use control::Handle;
+pub use echo::Echo;
+pub use event_loop::{BindError, Server};
+pub use workers::Workers;

@@ -1,1 +1,10 @@
-//! One peer: a transport joined to a protocol connection.
+//! One peer: a transport joined to a protocol connection, and what an application makes of it.
+//!
+//! A session is pumped: it decodes, answers, sends and reads in budgets until the socket blocks or its share of the
+//! loop's turn is used up. It owns no buffer; see [`Shared`].
+
+mod handler;
+mod pump;
+
+pub use handler::{ConnId, Handler};
+pub use pump::{Pumped, Session, Shared};

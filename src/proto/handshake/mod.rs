@@ -1,4 +1,27 @@
-//! The opening handshake (RFC 6455 §4).
+//! The opening handshake (RFC 6455 §4), both roles: octets of a head in, octets of an answer out.
+//!
+//! The way of a connection: [`HeadScanner`] finds where the head ends and refuses at the octet that is illegal;
+//! then [`server::answer`] judges a request, or [`client::check`] a response. Whatever is not answered with 101
+//! is a [`Refusal`], which knows its HTTP status and writes itself. No socket, clock or randomness: the date of
+//! an answer and the nonce of a request are arguments.
+
+mod accept;
+pub mod client;
+pub mod extensions;
+mod head;
+mod refusal;
+mod scanner;
+pub mod server;
+mod target;
+pub mod token;
+
+#[cfg(test)]
+mod tests;
+
+pub use accept::accept_key;
+pub use client::{HandshakeError, Request, RequestError};
+pub use refusal::Refusal;
+pub use scanner::HeadScanner;
 
 /// Which of the subprotocols that a client offers the server answers with (RFC 6455 §4.2.2, `/subprotocol/`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,4 +48,19 @@ pub struct Policy {
     pub server_name: Option<String>,
     /// WebSocket URLs for the plain page that a GET without upgrade gets.
     pub urls: Vec<String>,
+}
+
+/// What the two ends agreed on when the connection opened. All of it is ASCII and free of control octets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The target's path and query as sent (RFC 6455 §3, the resource name): it begins with `/`.
+    pub path: Box<str>,
+    /// The authority that was asked for (`host[:port]`): `Host`, or the target's when that was in absolute form.
+    pub host: Option<Box<str>>,
+    /// Where the page that opened the connection came from; other clients than browsers send none.
+    pub origin: Option<Box<str>>,
+    /// The subprotocol in use.
+    pub subprotocol: Option<Box<str>>,
+    /// The extensions in use, as the 101's `Sec-WebSocket-Extensions` names them.
+    pub extensions: Option<Box<str>>,
 }

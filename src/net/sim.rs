@@ -1,0 +1,112 @@
+//! A simulated kernel for tests: one socket whose reads and writes are cut where the test says, without a clock or a thread.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice, Read as _},
+};
+
+use super::transport::Socket;
+
+/// A stream socket held in memory. The test is the peer: it fills `inbound` and empties `outbound`.
+#[derive(Debug)]
+pub(crate) struct SimSocket {
+    /// What the peer has sent and we have not received.
+    pub(crate) inbound: VecDeque<u8>,
+    /// The peer's FIN lies behind `inbound`.
+    pub(crate) inbound_fin: bool,
+    /// What we have sent.
+    pub(crate) outbound: Vec<u8>,
+    /// We have sent our FIN.
+    pub(crate) outbound_fin: bool,
+    /// The send buffer: beyond this many octets in `outbound`, sending would block.
+    pub(crate) outbound_max: usize,
+    pub(crate) read_cut: Cut,
+    pub(crate) write_cut: Cut,
+    /// How often something was sent.
+    pub(crate) sends: usize,
+}
+
+/// How one direction is cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cut {
+    /// As much as there is.
+    Whole,
+    /// At most so many octets a call.
+    Octets(usize),
+    /// 1 to 4,096 octets a call, and every fifth call or so would block; the number seeds the sequence.
+    Random(u64),
+}
+
+impl SimSocket {
+    pub(crate) fn new() -> Self {
+        Self::cut(Cut::Whole, Cut::Whole)
+    }
+
+    pub(crate) fn cut(read_cut: Cut, write_cut: Cut) -> Self {
+        Self {
+            inbound: VecDeque::new(),
+            inbound_fin: false,
+            outbound: Vec::new(),
+            outbound_fin: false,
+            outbound_max: usize::MAX,
+            read_cut,
+            write_cut,
+            sends: 0,
+        }
+    }
+}
+
+impl Cut {
+    fn next(&mut self, octets: usize) -> io::Result<usize> {
+        match self {
+            Self::Whole => Ok(octets),
+            Self::Octets(max) => Ok(octets.min(*max)),
+            Self::Random(seed) => {
+                // xorshift64: enough to cut at odd places, and the same every time.
+                *seed ^= *seed << 13;
+                *seed ^= *seed >> 7;
+                *seed ^= *seed << 17;
+                if seed.is_multiple_of(5) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                Ok(octets.min(1 + (*seed >> 32) as usize % 4096))
+            }
+        }
+    }
+}
+
+impl Socket for SimSocket {
+    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.inbound.is_empty() {
+            return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = self.read_cut.next(buf.len().min(self.inbound.len()))?;
+        let mut filled = 0;
+        while filled < n {
+            filled += self.inbound.read(&mut buf[filled..n])?;
+        }
+        Ok(n)
+    }
+
+    fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if self.outbound_fin {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let n = self.write_cut.next(buf.len())?.min(self.outbound_max.saturating_sub(self.outbound.len()));
+        if n == 0 && !buf.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.outbound.extend_from_slice(&buf[..n]);
+        self.sends += 1;
+        Ok(n)
+    }
+
+    fn send_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send(&bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<u8>>())
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        self.outbound_fin = true;
+        Ok(())
+    }
+}

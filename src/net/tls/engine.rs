@@ -1,0 +1,300 @@
+//! One code path over rustls' two unbuffered connections, server and client: records in, plaintext out, records out.
+//! Touches no socket and keeps nothing: all state between calls is rustls' own or the caller's.
+
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, CommonState, Error, ServerConfig,
+    client::{ClientConnectionData, UnbufferedClientConnection},
+    pki_types::ServerName,
+    server::{ServerConnectionData, UnbufferedServerConnection},
+    unbuffered::{
+        ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+    },
+};
+
+/// A TLS connection of either side.
+pub(super) enum Engine {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// Ciphertext on its way out: a buffer that is filled from the front and never cleared octet by octet.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    buf: Vec<u8>,
+    len: usize,
+}
+
+/// Where a [`Engine::pump`] got to.
+#[derive(Debug)]
+pub(super) struct Pumped {
+    /// Octets of the input that are done with; the rest must come again, unchanged, in front of what follows.
+    pub(super) consumed: usize,
+    /// Octets of plaintext written.
+    pub(super) filled: usize,
+    pub(super) stop: Stop,
+}
+
+/// Why a [`Engine::pump`] stopped.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// Every whole record is done.
+    Starved,
+    /// The plaintext buffer is full while there may be more.
+    Full,
+    /// The peer's close_notify: what follows is to be ignored (RFC 8446 §6.1).
+    PeerClosed,
+    /// The connection has failed; the alert is among the outgoing records.
+    Failed(Error),
+}
+
+impl Engine {
+    pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
+        UnbufferedServerConnection::new(config).map(Self::Server)
+    }
+
+    pub(super) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
+        UnbufferedClientConnection::new(config, name).map(Self::Client)
+    }
+
+    /// What both sides tell about themselves.
+    pub(super) fn common(&self) -> &CommonState {
+        match self {
+            Self::Server(conn) => conn,
+            Self::Client(conn) => conn,
+        }
+    }
+
+    /// Processes whole records from `incoming`: plaintext goes to `into` and, where a record does not fit, its end to `parked`;
+    /// handshake records to be sent go to `out`.
+    pub(super) fn pump(&mut self, incoming: &mut [u8], into: &mut [u8], parked: &mut Vec<u8>, out: &mut Outgoing) -> Pumped {
+        match self {
+            Self::Server(conn) => pump(conn, incoming, into, parked, out),
+            Self::Client(conn) => pump(conn, incoming, into, parked, out),
+        }
+    }
+
+    /// Encrypts all of `plain` into `out`; `false` if the handshake does not allow it yet. `held` is the unfinished input.
+    pub(super) fn encrypt(&mut self, held: &mut [u8], plain: &[u8], out: &mut Outgoing) -> Result<bool, Error> {
+        self.with_traffic(held, out, |traffic, buf| traffic.encrypt(plain, buf))
+    }
+
+    /// Encodes a close_notify into `out`; `false` if the handshake does not allow it yet.
+    pub(super) fn close_notify(&mut self, held: &mut [u8], out: &mut Outgoing) -> Result<bool, Error> {
+        self.with_traffic(held, out, |traffic, buf| traffic.close_notify(buf))
+    }
+
+    fn with_traffic(
+        &mut self,
+        held: &mut [u8],
+        out: &mut Outgoing,
+        seal: impl FnMut(&mut dyn Traffic, &mut [u8]) -> Result<usize, EncryptError>,
+    ) -> Result<bool, Error> {
+        match self {
+            Self::Server(conn) => with_traffic(conn, held, out, seal),
+            Self::Client(conn) => with_traffic(conn, held, out, seal),
+        }
+    }
+}
+
+impl Outgoing {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { buf: vec![0; capacity], len: 0 }
+    }
+
+    pub(super) fn filled(&self) -> &[u8] {
+        &self.buf[..self.len]
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Lets `write` fill the free end; grows when that is too short, as only a long handshake flight makes it.
+    fn append<E>(&mut self, mut write: impl FnMut(&mut [u8]) -> Result<usize, E>) -> Result<(), Error>
+    where
+        E: Into<Shortage>,
+    {
+        loop {
+            match write(&mut self.buf[self.len..]).map_err(Into::into) {
+                Ok(n) => {
+                    self.len += n;
+                    return Ok(());
+                }
+                Err(Shortage::Room(InsufficientSizeError { required_size }))
+                    if self.buf.len() < self.len + required_size =>
+                {
+                    self.buf.resize(self.len + required_size, 0);
+                }
+                Err(_) => return Err(Error::EncryptError),
+            }
+        }
+    }
+
+    fn encode<D>(&mut self, mut data: EncodeTlsData<'_, D>) -> Result<(), Error> {
+        self.append(|buf| data.encode(buf))
+    }
+}
+
+/// Why rustls wrote nothing.
+enum Shortage {
+    Room(InsufficientSizeError),
+    Refused,
+}
+
+impl From<EncodeError> for Shortage {
+    fn from(error: EncodeError) -> Self {
+        match error {
+            EncodeError::InsufficientSize(size) => Self::Room(size),
+            EncodeError::AlreadyEncoded => Self::Refused,
+        }
+    }
+}
+
+impl From<EncryptError> for Shortage {
+    fn from(error: EncryptError) -> Self {
+        match error {
+            EncryptError::InsufficientSize(size) => Self::Room(size),
+            EncryptError::EncryptExhausted => Self::Refused,
+        }
+    }
+}
+
+/// What the two sides' connections have in common and rustls gives no trait for.
+trait Records {
+    type Side;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Side>;
+    fn has_records_to_send(&self) -> bool;
+}
+
+impl Records for UnbufferedServerConnection {
+    type Side = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Side> {
+        self.process_tls_records(incoming)
+    }
+
+    fn has_records_to_send(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Records for UnbufferedClientConnection {
+    type Side = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Side> {
+        self.process_tls_records(incoming)
+    }
+
+    fn has_records_to_send(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+/// [`WriteTraffic`] without its side.
+trait Traffic {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError>;
+    fn close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError>;
+}
+
+impl<D> Traffic for WriteTraffic<'_, D> {
+    fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, EncryptError> {
+        WriteTraffic::encrypt(self, plain, out)
+    }
+
+    fn close_notify(&mut self, out: &mut [u8]) -> Result<usize, EncryptError> {
+        self.queue_close_notify(out)
+    }
+}
+
+fn pump<C: Records>(
+    conn: &mut C,
+    incoming: &mut [u8],
+    into: &mut [u8],
+    parked: &mut Vec<u8>,
+    out: &mut Outgoing,
+) -> Pumped {
+    let mut consumed = 0;
+    let mut filled = 0;
+    let stop = loop {
+        let full = filled == into.len() && filled > 0;
+        if !parked.is_empty() || (full && consumed < incoming.len()) {
+            break Stop::Full;
+        }
+        let UnbufferedStatus { mut discard, state } = conn.process(&mut incoming[consumed..]);
+        let failed = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                let mut failed = None;
+                while let Some(record) = traffic.next_record() {
+                    match record {
+                        Ok(record) => {
+                            discard += record.discard;
+                            let fits = record.payload.len().min(into.len() - filled);
+                            let (now, later) = record.payload.split_at(fits);
+                            into[filled..filled + fits].copy_from_slice(now);
+                            filled += fits;
+                            parked.extend_from_slice(later);
+                        }
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                failed
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => out.encode(data).err(),
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done(); // it is in `out`, which the caller sends in any case
+                None
+            }
+            Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => {
+                consumed += discard;
+                break Stop::Starved;
+            }
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
+                consumed += discard;
+                break Stop::PeerClosed;
+            }
+            // Early data is never accepted (`max_early_data_size` is 0), so this is a state we do not know.
+            Ok(other) => Some(Error::General(format!("unexpected TLS state {other:?}"))),
+            Err(error) => Some(error),
+        };
+        consumed += discard;
+        if let Some(error) = failed {
+            take_alert(conn, out);
+            break Stop::Failed(error);
+        }
+    };
+    Pumped { consumed, filled, stop }
+}
+
+/// The alert that rustls queued for a failure. Asks before each call, because a failed connection must see no input again.
+fn take_alert<C: Records>(conn: &mut C, out: &mut Outgoing) {
+    while conn.has_records_to_send() {
+        let Ok(ConnectionState::EncodeTlsData(data)) = conn.process(&mut []).state else { return };
+        if out.encode(data).is_err() {
+            return;
+        }
+    }
+}
+
+fn with_traffic<C: Records>(
+    conn: &mut C,
+    held: &mut [u8],
+    out: &mut Outgoing,
+    mut seal: impl FnMut(&mut dyn Traffic, &mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<bool, Error> {
+    loop {
+        let status = conn.process(held);
+        debug_assert_eq!(status.discard, 0, "held input is incomplete, so no part of it can be done with");
+        match status.state? {
+            ConnectionState::WriteTraffic(mut traffic) => {
+                return out.append(|buf| seal(&mut traffic, buf)).map(|()| true);
+            }
+            ConnectionState::EncodeTlsData(data) => out.encode(data)?,
+            ConnectionState::TransmitTlsData(data) => data.done(),
+            ConnectionState::PeerClosed => {} // told once; our direction is still open
+            ConnectionState::BlockedHandshake => return Ok(false),
+            other => return Err(Error::General(format!("unexpected TLS state {other:?}"))),
+        }
+    }
+}

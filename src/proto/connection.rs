@@ -1,0 +1,256 @@
+//! One WebSocket connection, either role, without its socket (RFC 6455). It holds its state and what it must remember;
+//! octets pass through it in a [`Turn`].
+//!
+//! `receive` returns no `Result`: a breach queues the Close, becomes an event, and later input is swallowed. The loop can
+//! not forget to answer.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{
+    assembler::Assembly,
+    close::{CONTROL_BYTES_MAX, CloseCode},
+    decoder::FrameDecoder,
+    error::ProtocolError,
+    handshake::{HeadScanner, Opened, Refusal},
+    limits::{Role, Settings},
+    outbox::Outbox,
+    turn::Turn,
+    workspace::Workspace,
+};
+
+/// One connection's protocol state. An idle one holds no buffer.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) settings: Arc<Settings>,
+    pub(super) role: Role,
+    pub(super) phase: Phase,
+    pub(super) decoder: FrameDecoder,
+    /// A message that came in parts, so far.
+    pub(super) message: Option<Box<Assembly>>,
+    /// A control frame's payload that came in parts, so far.
+    pub(super) control: Option<Box<Held>>,
+    pub(super) outbox: Outbox,
+    /// Input that could not be decoded when the turn ended: an unfinished header, or all of it under backpressure.
+    pub(super) carry: Vec<u8>,
+    /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
+    pub(super) paused: bool,
+    /// A keep-alive Ping was sent since the peer was last heard.
+    pub(super) pinged: bool,
+    /// How the connection ended, until that was reported.
+    pub(super) ended: Option<Box<Closure>>,
+    /// When the phase began, as far as a deadline counts from there.
+    pub(super) since: Instant,
+    /// When the peer was last heard.
+    pub(super) heard: Instant,
+    /// Since when the socket has taken none of the queued output; `None`: nothing is queued.
+    pub(super) stalled: Option<Instant>,
+}
+
+/// Where a connection is in its life (RFC 6455 §4, §7).
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The opening handshake is under way.
+    Opening(Box<Opening>),
+    /// Messages flow both ways.
+    Open,
+    /// Our Close is queued or sent, the peer's has not come.
+    Closing,
+    /// Nothing more is received.
+    Done(Shutdown),
+}
+
+/// An opening handshake that has not got its whole head.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) scanner: HeadScanner,
+    pub(super) head: Vec<u8>,
+    /// What a client asked for, to judge the answer by.
+    pub(super) asked: Option<super::handshake::client::Asked>,
+}
+
+/// A control frame's payload in the making.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) octets: [u8; CONTROL_BYTES_MAX],
+    pub(super) len: usize,
+}
+
+/// What the owner of the socket must do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing: the connection goes on.
+    None,
+    /// Send what is queued, then end our side of TCP, let the peer's input run dry for a bounded time, and close.
+    Flush,
+    /// Send what is queued, then wait for the peer to end TCP: a client leaves that to the server (RFC 6455 §7.1.1).
+    AwaitEof,
+    /// Close at once: the peer takes no octets, or is gone.
+    Abort,
+}
+
+/// Which wait came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For the opening handshake.
+    Handshake,
+    /// For the socket to take queued output.
+    WriteStall,
+    /// For any octet.
+    Idle,
+    /// For the peer's Close.
+    Close,
+}
+
+/// How a connection ended. Reported once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closure {
+    /// The peer closed; a Close frame without payload has no code.
+    Peer {
+        /// Its code.
+        code: Option<CloseCode>,
+        /// Its reason, possibly empty.
+        reason: String,
+    },
+    /// We closed and the peer answered.
+    Local {
+        /// The peer's code.
+        code: Option<CloseCode>,
+    },
+    /// The peer broke the protocol or a limit.
+    Failed(ProtocolError),
+    /// No WebSocket connection came about: the request was answered with an HTTP status.
+    Refused(Refusal),
+    /// As a client: the server's answer was none.
+    HandshakeFailed(super::handshake::client::HandshakeError),
+    /// TCP ended without a Close frame.
+    Eof,
+    /// A deadline passed.
+    TimedOut(Wait),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wait::Handshake => "opening handshake",
+            Wait::WriteStall => "peer to take output",
+            Wait::Idle => "idle peer",
+            Wait::Close => "peer's close",
+        })
+    }
+}
+
+impl fmt::Display for Closure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let show = |code: &Option<CloseCode>| code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+        match self {
+            // Peer's octets are escaped.
+            Closure::Peer { code, reason } if !reason.is_empty() => write!(f, "by the peer, {} {reason:?}", show(code)),
+            Closure::Peer { code, .. } => write!(f, "by the peer, {}", show(code)),
+            Closure::Local { code } => write!(f, "by us, answered with {}", show(code)),
+            Closure::Failed(error) => write!(f, "failed with {}: {error}", error.close_code()),
+            Closure::Refused(refusal) => write!(f, "answered with {}: {refusal}", refusal.status()),
+            Closure::HandshakeFailed(error) => write!(f, "not opened: {error}"),
+            Closure::Eof => f.write_str("TCP ended without a Close frame"),
+            Closure::TimedOut(wait) => write!(f, "waited too long: {wait}"),
+        }
+    }
+}
+
+impl Connection {
+    /// The server's end of a socket that was just accepted.
+    pub fn server(settings: Arc<Settings>, now: Instant) -> Self {
+        let scanner = HeadScanner::new(Role::Server);
+        Self::new(settings, Role::Server, Opening { scanner, head: Vec::new(), asked: None }, now)
+    }
+
+    fn new(settings: Arc<Settings>, role: Role, opening: Opening, now: Instant) -> Self {
+        Connection {
+            settings,
+            role,
+            phase: Phase::Opening(Box::new(opening)),
+            decoder: FrameDecoder::default(),
+            message: None,
+            control: None,
+            outbox: Outbox::default(),
+            carry: Vec::new(),
+            paused: false,
+            pinged: false,
+            ended: None,
+            since: now,
+            heard: now,
+            stalled: None,
+        }
+    }
+
+    /// Borrows the loop's workspace for this connection. Whatever is neither decoded nor sent when the turn is dropped
+    /// moves into the connection's own memory.
+    #[inline]
+    pub fn turn<'t>(&'t mut self, workspace: &'t mut Workspace, now: Instant) -> Turn<'t> {
+        Turn::begin(self, workspace, now)
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether the opening handshake is over and the closing one has not begun.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
+    /// Whether the opening handshake is under way.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening(_))
+    }
+
+    /// What the owner of the socket must do.
+    #[inline]
+    pub fn shutdown(&self) -> Shutdown {
+        match self.phase {
+            Phase::Done(shutdown) => shutdown,
+            _ => Shutdown::None,
+        }
+    }
+
+    /// Whether reading from the socket makes sense: not while output is backed up, not after the end.
+    #[inline]
+    pub fn wants_read(&self) -> bool {
+        !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Flush | Shutdown::Abort))
+    }
+
+    /// Output that waits for the socket, in octets.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers cost.
+    pub fn held_bytes(&self) -> usize {
+        let opening = if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
+        let message = self.message.as_ref().map_or(0, |message| message.buffer.len() + size_of::<Assembly>());
+        opening + message + self.control.as_ref().map_or(0, |_| size_of::<Held>()) + self.outbox.len() + self.carry.capacity()
+    }
+
+    /// When [`Turn::handle_timeout`] must be called at the latest, and for which wait.
+    pub fn next_deadline(&self) -> Option<(Instant, Wait)> {
+        let timeouts = &self.settings.timeouts;
+        let stall = |limit: Duration| self.stalled.map(|since| (since + limit, Wait::WriteStall));
+        match self.phase {
+            Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
+            Phase::Open => {
+                let ping = timeouts.ping.filter(|_| !self.pinged);
+                let silence = [timeouts.idle, ping].into_iter().flatten().min().map(|limit| (self.heard + limit, Wait::Idle));
+                [stall(timeouts.write_stall), silence].into_iter().flatten().min_by_key(|(at, _)| *at)
+            }
+            Phase::Done(Shutdown::Abort) => None,
+            // While queued output moves, the Close behind it has time; a peer that takes none of it is not waited for longer.
+            Phase::Closing | Phase::Done(_) => {
+                stall(timeouts.close.min(timeouts.write_stall)).or(Some((self.since + timeouts.close, Wait::Close)))
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Frames out of a stream cut anywhere (RFC 6455 §5.2): octets in, payload chunks out, unmasked where they lie.
+//! Knows no message: which frames belong together is the assembler's. Stores no payload.
+
+use std::ops::Range;
+
+use super::{
+    error::ProtocolError,
+    frame::{FrameHeader, Place},
+    mask::mask,
+};
+
+/// A stretch of one frame's payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The frame it belongs to. `header.mask` is spent: the chunk is unmasked already.
+    pub header: FrameHeader,
+    /// Where in the input the chunk lies; possibly empty. What is before it (a header) is consumed with it.
+    pub at: Range<usize>,
+    /// First chunk of its frame.
+    pub begins: bool,
+    /// Last chunk of its frame. A frame that arrived whole is one chunk that begins and ends.
+    pub ends: bool,
+}
+
+/// Splits a stream into frames. Between calls it holds a header and a count, never payload.
+///
+/// ```
+/// use wslab::proto::{FrameDecoder, Limits, Opcode, Place, Role};
+/// let place = Place { role: Role::Server, message: None, deflate: false, limits: &Limits::DEFAULT };
+/// let mut decoder = FrameDecoder::default();
+/// let mut input = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+/// let chunk = decoder.decode(&mut input, &place).unwrap().unwrap();
+/// assert_eq!(chunk.header.opcode, Opcode::Text);
+/// assert!(chunk.begins && chunk.ends);
+/// assert_eq!(&input[chunk.at], b"Hello");
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct FrameDecoder {
+    /// The frame under way and its payload octets still to come; its mask is turned to fit the next one.
+    body: Option<(FrameHeader, u64)>,
+}
+
+impl FrameDecoder {
+    /// Takes the next chunk from the front of `input`, which begins where the last chunk ended; the caller drops
+    /// `input[..chunk.at.end]` and calls again. `None`: more octets are needed, and `input` (at most an unfinished
+    /// header) must be presented again with them.
+    ///
+    /// # Errors
+    /// At the first octet that breaks the protocol or a limit. The stream is then beyond recovery.
+    #[inline]
+    pub fn decode(&mut self, input: &mut [u8], place: &Place<'_>) -> Result<Option<Chunk>, ProtocolError> {
+        let (mut header, left, start, begins) = match self.body {
+            Some((header, left)) if !input.is_empty() => (header, left, 0, false),
+            Some(_) => return Ok(None),
+            None => match FrameHeader::judge(input, place)? {
+                Some((header, size)) => (header, header.len, size, true),
+                None => return Ok(None),
+            },
+        };
+        let Some(payload) = input.get_mut(start..) else { return Ok(None) };
+        let len = left.min(payload.len() as u64) as usize;
+        if let (Some(key), Some(payload)) = (&mut header.mask, payload.get_mut(..len)) {
+            *key = mask(*key, payload);
+        }
+        let left = left - len as u64;
+        self.body = (left > 0).then_some((header, left));
+        Ok(Some(Chunk { header, at: start..start + len, begins, ends: left == 0 }))
+    }
+
+    /// Payload octets still to come of the frame under way; 0 between frames.
+    #[inline]
+    pub fn left(&self) -> u64 {
+        self.body.map_or(0, |(_, left)| left)
+    }
+
+    /// The frame under way.
+    #[inline]
+    pub fn header(&self) -> Option<&FrameHeader> {
+        self.body.as_ref().map(|(header, _)| header)
+    }
+}

@@ -1,0 +1,86 @@
+//! Masking (RFC 6455 §5.3): XOR with a 4-octet key, resumable at any octet. In place, in safe Rust that the
+//! compiler vectorises; below 3 % of an echo's cost at any size (`cargo bench --bench core mask`).
+
+/// A masking key as it stands on the wire.
+pub type MaskKey = [u8; 4];
+
+/// Masks or unmasks `payload` in place and returns the key turned so that it fits the next octet of the same frame.
+///
+/// ```
+/// let key = [1, 2, 3, 4];
+/// let mut whole = *b"Hello";
+/// wslab::proto::mask(key, &mut whole);
+/// let mut parts = *b"Hello";
+/// let (head, tail) = parts.split_at_mut(3);
+/// let next = wslab::proto::mask(key, head);
+/// wslab::proto::mask(next, tail);
+/// assert_eq!(whole, parts);
+/// ```
+#[inline]
+pub fn mask(key: MaskKey, payload: &mut [u8]) -> MaskKey {
+    let len = payload.len();
+    let wide = wide(key);
+    let (blocks, rest) = payload.as_chunks_mut::<32>();
+    for block in blocks {
+        for (octet, key) in block.iter_mut().zip(wide) {
+            *octet ^= key;
+        }
+    }
+    let (words, rest) = rest.as_chunks_mut::<8>();
+    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+    }
+    for (octet, key) in rest.iter_mut().zip(key.iter().cycle()) {
+        *octet ^= key;
+    }
+    turned(key, len)
+}
+
+fn wide(key: MaskKey) -> [u8; 32] {
+    std::array::from_fn(|at| key[at & 3])
+}
+
+#[inline]
+fn turned(key: MaskKey, octets: usize) -> MaskKey {
+    u32::from_le_bytes(key).rotate_right(8 * (octets as u32 & 3)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn naive(key: MaskKey, payload: &mut [u8]) {
+        for (at, octet) in payload.iter_mut().enumerate() {
+            *octet ^= key[at % 4];
+        }
+    }
+
+    #[test]
+    fn rfc_6455_section_5_7_masked_hello() {
+        let mut payload = *b"Hello";
+        mask([0x37, 0xfa, 0x21, 0x3d], &mut payload);
+        assert_eq!(payload, [0x7f, 0x9f, 0x4d, 0x51, 0x58]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_equals_the_octet_by_octet_definition(
+            key: MaskKey, payload in prop::collection::vec(any::<u8>(), 0..300), cuts in prop::collection::vec(0usize..300, 0..6),
+        ) {
+            let mut expected = payload.clone();
+            naive(key, &mut expected);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(payload.len())).collect();
+            cuts.push(payload.len());
+            cuts.sort_unstable();
+            let (mut got, mut turned, mut from) = (payload, key, 0);
+            for cut in cuts {
+                turned = mask(turned, &mut got[from..cut]);
+                from = cut;
+            }
+            prop_assert_eq!(got, expected);
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! What is to be sent, and in which order (RFC 6455 §5.4, §5.5): rest of the frame already begun · control lane ·
+//! other data · close. A Pong passes every echo not yet begun and never cuts a frame; a Close passes nothing.
+//!
+//! Two halves. [`Lanes`] belong to the loop: what one turn of one connection queues, usually sent before the turn ends.
+//! [`Outbox`] belongs to the connection and exists only while the socket takes less than it is given.
+
+use std::{collections::VecDeque, io::IoSlice, ops::Range};
+
+use super::{
+    frame::Opcode,
+    pool::{Buffer, Pool},
+    wire::WireHeader,
+};
+
+/// I/O slices offered at once.
+const SLICES_MAX: usize = 16;
+
+/// Room for copied answers that a loop keeps.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// One turn's output, in the loop's memory.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    /// Whole Ping and Pong frames.
+    pub(super) control: Vec<u8>,
+    /// Answers made in place, as a range of the loop's window.
+    pub(super) run: Range<usize>,
+    /// Everything else, behind the run.
+    pub(super) spill: Vec<u8>,
+    /// Octets of `spill` that are sent.
+    spill_start: usize,
+}
+
+impl Lanes {
+    fn spill_left(&self) -> &[u8] {
+        self.spill.get(self.spill_start..).unwrap_or_default()
+    }
+
+    /// Octets queued.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.control.len() + self.run.len() + self.spill.len() - self.spill_start
+    }
+
+    /// Gives memory back that an unusual turn took.
+    #[inline]
+    pub(super) fn trim(&mut self) {
+        debug_assert!(self.len() == 0);
+        if self.spill.capacity() > KEPT_BYTES_MAX {
+            self.spill = Vec::new();
+        }
+    }
+
+    /// Whether a run may still grow: nothing was queued behind it.
+    #[inline]
+    pub(super) fn run_is_last(&self) -> bool {
+        self.spill.len() == self.spill_start
+    }
+}
+
+/// One connection's output that the socket has not taken.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Octets left of the frame that the wire has begun; they are the front of the data lane.
+    begun: usize,
+    queue: Option<Box<Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    control: Vec<u8>,
+    /// Each holds whole frames, but for the first, which may begin inside one.
+    data: VecDeque<Buffer>,
+    data_bytes: usize,
+}
+
+impl Outbox {
+    /// Octets queued here, that is: for longer than a turn.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.control.len() + queue.data_bytes)
+    }
+
+    /// Puts a buffer of whole frames behind all data queued so far, the turn's included.
+    pub(super) fn push(&mut self, buffer: Buffer, lanes: &mut Lanes, window: &[u8]) {
+        self.adopt(lanes, window);
+        self.queue.get_or_insert_default().push(buffer);
+    }
+
+    /// Nothing passes these octets (an HTTP head) or splits them: they count as a frame that was begun.
+    pub(super) fn begin_head(&mut self, len: usize, lanes: &Lanes) {
+        debug_assert!(self.len() == 0 && lanes.control.is_empty(), "a head comes first");
+        self.begun = len;
+    }
+
+    /// The octets to send, in order. At most as many slices as a system call takes at once: after they are sent there may be more.
+    pub(super) fn slices<'a>(&'a self, lanes: &'a Lanes, window: &'a [u8]) -> Slices<'a> {
+        let mut slices = Slices::default();
+        // The control lane's place: behind the frame begun.
+        let mut before = Some(self.begun);
+        let mut add = |octets: &'a [u8]| {
+            if let Some(begun) = before.take_if(|begun| *begun < octets.len()) {
+                let (rest, others) = octets.split_at(begun);
+                slices.add(rest);
+                slices.add(&lanes.control);
+                slices.add(others);
+            } else {
+                before = before.map(|begun| begun - octets.len());
+                slices.add(octets);
+            }
+        };
+        if let Some(queue) = &self.queue {
+            // A slice each and two for the control lane's place must fit, or the lane would be left out of order.
+            queue.data.iter().take(SLICES_MAX - 5).for_each(|buffer| add(buffer.filled()));
+            if queue.data.len() > SLICES_MAX - 5 {
+                return slices;
+            }
+        }
+        add(window.get(lanes.run.clone()).unwrap_or_default());
+        add(lanes.spill_left());
+        if before.is_some() {
+            slices.add(&lanes.control);
+        }
+        slices
+    }
+
+    /// The socket took `taken` octets of [`Outbox::slices`].
+    pub(super) fn advance(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
+        if lanes.control.is_empty() {
+            return self.advance_data(taken, lanes, window, pool);
+        }
+        let rest = taken.min(self.begun);
+        if rest > 0 {
+            self.advance_data(rest, lanes, window, pool);
+            taken -= rest;
+        }
+        if self.begun > 0 {
+            return;
+        }
+        let control = taken.min(lanes.control.len());
+        taken -= control;
+        let cut = rest_of_cut_frame(&lanes.control, 0, control);
+        if cut > 0 {
+            // A control frame was begun: its rest goes first, and counts as begun data.
+            let rest = lanes.control.get(control..control + cut).unwrap_or_default().to_vec();
+            let queue = self.queue.get_or_insert_default();
+            queue.data_bytes += rest.len();
+            queue.data.push_front(Buffer::from_vec(rest));
+            self.begun = cut;
+        }
+        lanes.control.drain(..control + cut);
+        if taken > 0 {
+            self.advance_data(taken, lanes, window, pool);
+        }
+    }
+
+    fn advance_data(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
+        while let Some(queue) = &mut self.queue {
+            let Some(first) = queue.data.front_mut() else { break };
+            let len = first.len();
+            if taken < len {
+                self.begun = rest_of_cut_frame(first.filled(), self.begun, taken);
+                first.consume(taken);
+                queue.data_bytes -= taken;
+                return;
+            }
+            (taken, self.begun) = (taken - len, 0);
+            queue.data_bytes -= len;
+            queue.data.pop_front().into_iter().for_each(|sent| pool.give(sent));
+        }
+        if self.queue.as_ref().is_some_and(|queue| queue.control.is_empty()) {
+            self.queue = None;
+        }
+        let run = lanes.run.len();
+        if taken < run {
+            let octets = window.get(lanes.run.clone()).unwrap_or_default();
+            self.begun = rest_of_cut_frame(octets, self.begun, taken);
+            lanes.run.start += taken;
+            return;
+        }
+        if run > 0 {
+            (taken, self.begun) = (taken - run, 0);
+            lanes.run = 0..0;
+        }
+        let spill = lanes.spill_left();
+        if taken < spill.len() {
+            self.begun = rest_of_cut_frame(spill, self.begun, taken);
+            lanes.spill_start += taken;
+            return;
+        }
+        debug_assert_eq!(taken, spill.len(), "the socket took what it was given");
+        if !spill.is_empty() {
+            self.begun = 0;
+        }
+        lanes.spill.clear();
+        lanes.spill_start = 0;
+    }
+
+    /// Begins a turn: the control frames that waited may still be joined, or replaced, by the turn's.
+    #[inline]
+    pub(super) fn load(&mut self, lanes: &mut Lanes) {
+        if let Some(queue) = &mut self.queue {
+            lanes.control.append(&mut queue.control);
+        }
+    }
+
+    /// Ends a turn: what was not sent moves from the loop's memory to the connection's.
+    #[inline]
+    pub(super) fn stash(&mut self, lanes: &mut Lanes, window: &[u8]) {
+        if lanes.len() > 0 {
+            self.stash_blocked(lanes, window);
+        }
+    }
+
+    fn stash_blocked(&mut self, lanes: &mut Lanes, window: &[u8]) {
+        self.adopt(lanes, window);
+        if !lanes.control.is_empty() {
+            let queue = self.queue.get_or_insert_default();
+            keep_newest_pong(&lanes.control, &mut queue.control);
+            lanes.control.clear();
+        }
+    }
+
+    /// Takes the turn's data over, behind what is queued.
+    pub(super) fn adopt(&mut self, lanes: &mut Lanes, window: &[u8]) {
+        if lanes.run.is_empty() && lanes.run_is_last() {
+            return;
+        }
+        let queue = self.queue.get_or_insert_default();
+        queue.append(window.get(lanes.run.clone()).unwrap_or_default());
+        queue.append(lanes.spill_left());
+        lanes.run = 0..0;
+        lanes.spill.clear();
+        lanes.spill_start = 0;
+    }
+}
+
+impl Queue {
+    fn push(&mut self, buffer: Buffer) {
+        self.data_bytes += buffer.len();
+        self.data.push_back(buffer);
+    }
+
+    /// Small pieces are joined, so that a queue of tiny frames costs little more than their octets.
+    fn append(&mut self, octets: &[u8]) {
+        if octets.is_empty() {
+            return;
+        }
+        match self.data.back_mut() {
+            Some(last) if last.takes(octets.len()) => {
+                last.push(octets);
+                self.data_bytes += octets.len();
+            }
+            _ => self.push(Buffer::from_vec(octets.to_vec())),
+        }
+    }
+}
+
+/// The slices of one gathering write, in wire order; empty where there is nothing to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Slices<'a> {
+    slices: [IoSlice<'a>; SLICES_MAX],
+    count: usize,
+}
+
+impl Default for Slices<'_> {
+    fn default() -> Self {
+        Slices { slices: [IoSlice::new(&[]); SLICES_MAX], count: 0 }
+    }
+}
+
+impl<'a> Slices<'a> {
+    fn add(&mut self, octets: &'a [u8]) {
+        if octets.is_empty() {
+            return;
+        }
+        debug_assert!(self.count < SLICES_MAX);
+        if let Some(slot) = self.slices.get_mut(self.count) {
+            *slot = IoSlice::new(octets);
+            self.count += 1;
+        }
+    }
+}
+
+impl<'a> std::ops::Deref for Slices<'a> {
+    type Target = [IoSlice<'a>];
+
+    fn deref(&self) -> &[IoSlice<'a>] {
+        self.slices.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// Octets left of the frame that a border at `taken` cuts; 0 where it cuts none. The first `begun` octets end a frame, and
+/// then whole frames follow: our own, so their headers tell.
+fn rest_of_cut_frame(octets: &[u8], begun: usize, taken: usize) -> usize {
+    let mut at = begun;
+    while at < taken {
+        let Some((header, size)) = octets.get(at..).and_then(WireHeader::parse) else {
+            debug_assert!(false, "queued octets are whole frames");
+            return 0;
+        };
+        at += size + header.len as usize;
+    }
+    at - taken
+}
+
+/// Copies a control lane that could not be sent, of its Pongs only the last: §5.5.3 allows to answer the newest Ping alone.
+fn keep_newest_pong(from: &[u8], to: &mut Vec<u8>) {
+    let mut at = 0;
+    let mut pong = 0..0;
+    while let Some((header, size)) = from.get(at..).and_then(WireHeader::parse) {
+        let frame = at..at + size + header.len as usize;
+        at = frame.end;
+        if header.opcode == Opcode::Pong as u8 {
+            pong = frame;
+        } else {
+            to.extend_from_slice(from.get(frame).unwrap_or_default());
+        }
+    }
+    to.extend_from_slice(from.get(pong).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Op {
+        Run(u8),
+        Spill(u8),
+        Big(u8),
+        Pong,
+        Take(usize),
+        EndTurn,
+    }
+
+    /// The rule, said naively: frames in two lanes, and one that was begun.
+    #[derive(Default)]
+    struct Model {
+        begun: VecDeque<u8>,
+        control: VecDeque<Vec<u8>>,
+        data: VecDeque<Vec<u8>>,
+        wire: Vec<u8>,
+    }
+
+    impl Model {
+        fn take(&mut self, octets: usize) {
+            for _ in 0..octets {
+                if self.begun.is_empty() {
+                    let next = self.control.pop_front().or_else(|| self.data.pop_front());
+                    self.begun = next.unwrap().into();
+                }
+                self.wire.extend(self.begun.pop_front());
+            }
+        }
+
+        fn end_turn(&mut self) {
+            self.control.drain(..self.control.len().saturating_sub(1));
+        }
+
+        fn len(&self) -> usize {
+            self.begun.len() + self.control.iter().chain(&self.data).map(Vec::len).sum::<usize>()
+        }
+    }
+
+    fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+        let header = WireHeader::new(true, 0, opcode as u8, None, payload.len() as u64);
+        let mut octets = vec![0; header.size()];
+        header.emit(&mut octets);
+        [&octets, payload].concat()
+    }
+
+    /// Plays the operations on the outbox and on the model; the wire must be the same, octet for octet.
+    fn check(ops: &[Op]) {
+        let (mut outbox, mut lanes, mut pool, mut model) = (Outbox::default(), Lanes::default(), Pool::default(), Model::default());
+        let (mut window, mut wire, mut serial) = (Vec::new(), Vec::new(), 0u8);
+        for op in ops.iter().chain(&[Op::EndTurn, Op::Take(usize::MAX), Op::Take(usize::MAX)]) {
+            serial += 1;
+            match *op {
+                Op::Run(len) | Op::Spill(len) | Op::Big(len) => {
+                    let octets = frame(Opcode::Text, &vec![serial; len.into()]);
+                    match op {
+                        Op::Big(_) => outbox.push(Buffer::from_vec(octets.clone()), &mut lanes, &window),
+                        Op::Run(_) if lanes.run_is_last() => {
+                            window.extend_from_slice(&octets);
+                            let start = if lanes.run.is_empty() { window.len() - octets.len() } else { lanes.run.start };
+                            lanes.run = start..window.len();
+                        }
+                        _ => lanes.spill.extend_from_slice(&octets),
+                    }
+                    model.data.push_back(octets);
+                }
+                Op::Pong => {
+                    let octets = frame(Opcode::Pong, &[serial]);
+                    lanes.control.extend_from_slice(&octets);
+                    model.control.push_back(octets);
+                }
+                Op::Take(most) => {
+                    let offered: Vec<u8> = outbox.slices(&lanes, &window).iter().flat_map(|slice| slice.to_vec()).collect();
+                    let taken = offered.len().min(most);
+                    wire.extend_from_slice(&offered[..taken]);
+                    outbox.advance(taken, &mut lanes, &window, &mut pool);
+                    model.take(taken);
+                }
+                Op::EndTurn => {
+                    outbox.stash(&mut lanes, &window);
+                    assert_eq!(lanes.len(), 0);
+                    model.end_turn();
+                    assert_eq!(outbox.len(), model.len(), "{ops:?}");
+                    outbox.load(&mut lanes);
+                }
+            }
+            assert_eq!(outbox.len() + lanes.len(), model.len(), "{ops:?}");
+        }
+        assert_eq!(wire, model.wire, "{ops:?}");
+        assert_eq!(model.len(), 0, "{ops:?}: something was left");
+        assert!(outbox.queue.is_none() && outbox.begun == 0, "{ops:?}");
+    }
+
+    #[test]
+    fn every_interleaving_of_lanes_and_partial_writes_keeps_the_order() {
+        let alphabet = [Op::Run(3), Op::Spill(130), Op::Big(4), Op::Pong, Op::Take(1), Op::Take(4), Op::EndTurn];
+        let mut ops = Vec::new();
+        for length in 0..=6 {
+            for number in 0..alphabet.len().pow(length) {
+                ops.clear();
+                let digit = |at: u32| number / alphabet.len().pow(at) % alphabet.len();
+                ops.extend((0..length).map(|at| alphabet[digit(at)]));
+                check(&ops);
+            }
+        }
+    }
+
+    #[test]
+    fn pong_passes_queued_echo_but_not_a_begun_frame() {
+        let (mut outbox, mut lanes, mut pool) = (Outbox::default(), Lanes::default(), Pool::default());
+        for text in [b"first", b"other"] {
+            lanes.spill.extend_from_slice(&frame(Opcode::Text, text));
+        }
+        outbox.advance(1, &mut lanes, &[], &mut pool);
+        lanes.control = frame(Opcode::Pong, b"!");
+        let wire: Vec<u8> = outbox.slices(&lanes, &[]).iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(wire, b"\x05first\x8a\x01!\x81\x05other");
+    }
+
+    #[test]
+    fn under_pressure_only_the_newest_pong_is_kept_and_every_ping() {
+        let lane = [
+            frame(Opcode::Pong, b"1"),
+            frame(Opcode::Ping, b"p"),
+            frame(Opcode::Pong, b"2"),
+            frame(Opcode::Ping, b"q"),
+        ];
+        let mut kept = Vec::new();
+        keep_newest_pong(&lane.concat(), &mut kept);
+        assert_eq!(kept, [&lane[1][..], &lane[3], &lane[2]].concat());
+    }
+
+    #[test]
+    fn a_long_queue_leaves_in_several_writes_with_control_first() {
+        let (mut outbox, mut lanes, mut pool) = (Outbox::default(), Lanes::default(), Pool::default());
+        for _ in 0..40 {
+            outbox.push(Buffer::from_vec(frame(Opcode::Binary, &[0; 20_000])), &mut lanes, &[]);
+        }
+        lanes.control = frame(Opcode::Pong, b"");
+        let mut wire = Vec::new();
+        while outbox.len() + lanes.len() > 0 {
+            let slices = outbox.slices(&lanes, &[]);
+            let octets: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+            wire.extend_from_slice(&octets);
+            outbox.advance(octets.len(), &mut lanes, &[], &mut pool);
+        }
+        assert_eq!(&wire[..2], b"\x8a\0");
+        assert_eq!(wire.len(), 2 + 40 * 20_004);
+    }
+}

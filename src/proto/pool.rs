@@ -1,0 +1,183 @@
+//! Payload buffers: room for a header in front, initialised once, kept for reuse by the loop that owns the pool.
+
+/// Octets kept free in front of a payload, so that an answer's header fits there: the longest header there is.
+pub(super) const HEADROOM: usize = super::wire::HEADER_BYTES_MAX;
+
+/// A buffer at least this large is worth keeping: the allocator would map and fault its pages anew each time.
+const POOLED_BYTES_MIN: usize = 16 << 10;
+/// A buffer larger than this is given back to the system.
+const POOLED_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// Buffers kept at most: 8 × 1.06 MiB a loop.
+const POOLED_BUFFERS_MAX: usize = 8;
+/// An announced length is believed this far; beyond it, room is made as octets arrive.
+const BELIEVED_BYTES_MAX: usize = 1 << 20;
+
+/// Octets `start..end` of an allocation that is initialised throughout.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(super) fn from_vec(bytes: Vec<u8>) -> Self {
+        Buffer { start: 0, end: bytes.len(), bytes }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// The octets held.
+    #[inline]
+    pub(super) fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Room behind the octets held, at most `max`.
+    #[inline]
+    pub(super) fn spare(&mut self, max: usize) -> &mut [u8] {
+        let end = self.end.saturating_add(max).min(self.bytes.len());
+        self.bytes.get_mut(self.end..end).unwrap_or_default()
+    }
+
+    /// Counts `len` octets of the spare room as held.
+    pub(super) fn commit(&mut self, len: usize) {
+        debug_assert!(self.end + len <= self.bytes.len());
+        self.end = (self.end + len).min(self.bytes.len());
+    }
+
+    /// Drops octets from the front.
+    pub(super) fn consume(&mut self, len: usize) {
+        debug_assert!(len <= self.len());
+        self.start = (self.start + len).min(self.end);
+    }
+
+    /// Makes room for `len` octets more; of a large `len` only the first MiB at once.
+    pub(super) fn reserve(&mut self, len: usize) {
+        let needed = self.end + len.min(BELIEVED_BYTES_MAX);
+        if needed > self.bytes.len() {
+            let grown = needed.max((self.bytes.len() * 2).min(self.end.saturating_add(len)));
+            if self.bytes.is_empty() {
+                self.bytes = vec![0; grown]; // zeroed pages come from the system untouched
+            } else {
+                self.bytes.resize(grown, 0);
+            }
+        }
+    }
+
+    /// Appends, growing as needed.
+    #[inline]
+    pub(super) fn push(&mut self, octets: &[u8]) {
+        self.reserve(octets.len());
+        if let Some(room) = self.bytes.get_mut(self.end..self.end + octets.len()) {
+            room.copy_from_slice(octets);
+            self.end += octets.len();
+        } else {
+            // More than a MiB at a time: in the steps that `reserve` grants.
+            for step in octets.chunks(BELIEVED_BYTES_MAX) {
+                self.reserve(step.len());
+                self.spare(step.len()).copy_from_slice(step);
+                self.commit(step.len());
+            }
+        }
+    }
+
+    /// Takes `len` octets of the headroom in front, to be overwritten. `None`: there is not as much.
+    pub(super) fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
+        self.start = self.start.checked_sub(len)?;
+        self.bytes.get_mut(self.start..self.start + len)
+    }
+
+    /// Whether appending `len` octets needs no new allocation to speak of: small buffers grow in place.
+    pub(super) fn takes(&self, len: usize) -> bool {
+        self.len() + len <= POOLED_BYTES_MIN
+    }
+}
+
+/// Buffers that were used and can be used again. One a loop.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    buffers: Vec<Buffer>,
+}
+
+impl Pool {
+    /// An empty buffer behind headroom, with room for `len` octets (or the first MiB of them).
+    pub(super) fn take(&mut self, len: usize) -> Buffer {
+        let room = HEADROOM + len.min(BELIEVED_BYTES_MAX);
+        let fits = |buffer: &Buffer| buffer.bytes.len() >= room && buffer.bytes.len() / 4 <= room;
+        let mut buffer = match self.buffers.iter().position(fits) {
+            Some(at) if len >= POOLED_BYTES_MIN => self.buffers.swap_remove(at),
+            _ => Buffer::default(),
+        };
+        if buffer.bytes.is_empty() {
+            buffer.bytes = vec![0; room];
+        }
+        (buffer.start, buffer.end) = (HEADROOM, HEADROOM);
+        buffer
+    }
+
+    /// Takes a buffer back.
+    pub(super) fn give(&mut self, buffer: Buffer) {
+        let size = buffer.bytes.len();
+        if (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&size) && self.buffers.len() < POOLED_BUFFERS_MAX {
+            self.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_length_is_believed_up_to_a_mebibyte() {
+        let mut pool = Pool::default();
+        let mut buffer = pool.take(16 << 20);
+        assert_eq!(buffer.bytes.len(), HEADROOM + BELIEVED_BYTES_MAX);
+        let step = vec![7; 900 << 10];
+        for _ in 0..20 {
+            buffer.push(&step);
+        }
+        assert_eq!(buffer.len(), 20 * step.len());
+        assert!(buffer.filled().iter().all(|&octet| octet == 7));
+        assert!(buffer.bytes.len() <= 2 * (HEADROOM + buffer.len()));
+    }
+
+    #[test]
+    fn a_large_push_arrives_whole() {
+        let octets: Vec<u8> = (0..5 << 20).map(|at| (at % 251) as u8).collect();
+        let mut buffer = Pool::default().take(10);
+        buffer.push(&octets);
+        assert_eq!(buffer.filled(), octets);
+    }
+
+    #[test]
+    fn only_buffers_worth_it_are_kept_and_reused() {
+        let mut pool = Pool::default();
+        let small = pool.take(100);
+        pool.give(small);
+        assert!(pool.buffers.is_empty());
+        let mut large = pool.take(1 << 20);
+        large.push(b"old");
+        pool.give(large);
+        assert_eq!(pool.buffers.len(), 1);
+        assert_eq!(pool.take(20 << 10).bytes.len(), HEADROOM + (20 << 10), "a twentieth of the buffer would be a waste");
+        let again = pool.take(1 << 20);
+        assert!(again.filled().is_empty() && pool.buffers.is_empty());
+    }
+
+    #[test]
+    fn headroom_takes_a_header_and_no_more() {
+        let mut buffer = Pool::default().take(5);
+        buffer.push(b"Hello");
+        buffer.prepend(2).unwrap().copy_from_slice(b"\x81\x05");
+        assert_eq!(buffer.filled(), b"\x81\x05Hello");
+        assert!(buffer.prepend(13).is_none());
+    }
+}

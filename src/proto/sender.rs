@@ -1,0 +1,303 @@
+//! What an application can do with an open connection: answer the message at hand, send, ping, close. Frames are built
+//! here and put into the lanes of the [outbox](super::outbox); nothing is written to a socket.
+
+use std::time::Instant;
+
+use super::{
+    assembler::MessageKind,
+    close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX},
+    connection::Phase,
+    frame::{FrameHeader, Opcode},
+    limits::{Role, Settings},
+    mask::{MaskKey, mask},
+    outbox::{Lanes, Outbox},
+    pool::{Buffer, HEADROOM},
+    wire::{HEADER_BYTES_MAX, WireHeader},
+    workspace::{Direction, FrameTap, MaskKeys},
+};
+
+/// An assembled answer up to this size is copied behind others; a larger one is queued as it is.
+const COPIED_BYTES_MAX: usize = 4 << 10;
+/// Ping frames of ours that may wait at once, in octets.
+const PINGS_BYTES_MAX: usize = 4 << 10;
+
+/// A whole message, where it was received. [`Sender::reply`] sends it back from there.
+#[derive(Debug)]
+pub struct Message<'t> {
+    kind: MessageKind,
+    body: Body<'t>,
+}
+
+#[derive(Debug)]
+enum Body<'t> {
+    /// A message that arrived whole: `octets[payload..]`, behind room that its own header took. `octets` begins at `base` of the window.
+    Window { octets: &'t mut [u8], base: usize, payload: usize },
+    /// A message that came in parts.
+    Assembled(&'t mut Buffer),
+}
+
+impl<'t> Message<'t> {
+    pub(super) fn in_window(kind: MessageKind, octets: &'t mut [u8], base: usize, payload: usize) -> Self {
+        Message { kind, body: Body::Window { octets, base, payload } }
+    }
+
+    pub(super) fn assembled(kind: MessageKind, buffer: &'t mut Buffer) -> Self {
+        Message { kind, body: Body::Assembled(buffer) }
+    }
+
+    /// Text or binary.
+    #[inline]
+    pub fn kind(&self) -> MessageKind {
+        self.kind
+    }
+
+    /// The payload: unmasked, whole; of a text message checked to be UTF-8.
+    #[inline]
+    pub fn payload(&self) -> &[u8] {
+        match &self.body {
+            Body::Window { octets, payload, .. } => octets.get(*payload..).unwrap_or_default(),
+            Body::Assembled(buffer) => buffer.filled(),
+        }
+    }
+
+    /// The payload, to change before it is sent back. Text must stay UTF-8: the peer fails the connection otherwise.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        match &mut self.body {
+            Body::Window { octets, payload, .. } => octets.get_mut(*payload..).unwrap_or_default(),
+            Body::Assembled(buffer) => buffer.filled_mut(),
+        }
+    }
+
+    /// The payload of a text message. Checks it once more: safe Rust has no other way from octets to `str`.
+    pub fn text(&self) -> Option<&str> {
+        match self.kind {
+            MessageKind::Text => simdutf8::basic::from_utf8(self.payload()).ok(),
+            MessageKind::Binary => None,
+        }
+    }
+}
+
+/// Why something was not queued. Nothing of it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The connection is closing: after a Close nothing more is sent (RFC 6455 §5.5.1).
+    #[error("the connection is closing")]
+    Closing,
+    /// `queue_high_bytes` are queued already.
+    #[error("too much output is queued")]
+    Full,
+    /// A control frame carries at most 125 octets, a close reason 123, and a close code must be one that may travel.
+    #[error("not a legal control frame")]
+    Illegal,
+}
+
+/// Queues output on one connection.
+pub struct Sender<'t> {
+    pub(super) settings: &'t Settings,
+    pub(super) role: Role,
+    pub(super) phase: &'t mut Phase,
+    pub(super) since: &'t mut Instant,
+    pub(super) outbox: &'t mut Outbox,
+    pub(super) lanes: &'t mut Lanes,
+    /// The loop's window as far as it holds answers.
+    pub(super) window: &'t [u8],
+    pub(super) tap: Option<&'t mut Box<dyn FrameTap>>,
+    pub(super) mask_keys: Option<&'t mut MaskKeys>,
+    pub(super) now: Instant,
+}
+
+impl std::fmt::Debug for Sender<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sender").field("role", &self.role).field("queued_bytes", &self.queued_bytes()).finish_non_exhaustive()
+    }
+}
+
+impl Sender<'_> {
+    /// Sends the message back, with what [`Message::payload_mut`] made of it. As a server this needs no copy: our header is
+    /// four octets shorter than the peer's and fits into its place (c1 in `benches/README.md`).
+    ///
+    /// # Errors
+    /// [`SendError::Closing`]. Never [`SendError::Full`]: decoding stops before the queue is full.
+    #[inline]
+    pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::Closing);
+        }
+        let opcode = message.kind.opcode();
+        self.tap(opcode, message.payload());
+        match message.body {
+            Body::Window { octets, base, payload } if self.role == Role::Server && self.lanes.run_is_last() => {
+                self.reply_in_place(opcode, octets, base, payload);
+            }
+            Body::Assembled(buffer) if buffer.len() > COPIED_BYTES_MAX => self.reply_by_handing_over(opcode, buffer),
+            Body::Window { octets, payload, .. } => self.copy(opcode, octets.get(payload..).unwrap_or_default()),
+            Body::Assembled(buffer) => self.copy(opcode, buffer.filled()),
+        }
+        Ok(())
+    }
+
+    /// Sends a text message.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn text(&mut self, text: &str) -> Result<(), SendError> {
+        self.send(Opcode::Text, text.as_bytes())
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn binary(&mut self, octets: &[u8]) -> Result<(), SendError> {
+        self.send(Opcode::Binary, octets)
+    }
+
+    /// Sends a Ping of at most 125 octets (RFC 6455 §5.5.2), ahead of data not begun.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn ping(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        if self.lanes.control.len() > PINGS_BYTES_MAX {
+            return Err(SendError::Full);
+        }
+        self.control(Opcode::Ping, payload)
+    }
+
+    /// Begins the closing handshake (RFC 6455 §7.1.2): what was queued leaves first, nothing is queued after it.
+    ///
+    /// # Errors
+    /// [`SendError::Closing`] when it has begun already, [`SendError::Illegal`] for a code that may not travel or a reason
+    /// of more than 123 octets.
+    pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::Closing);
+        }
+        if !code.may_travel() || reason.len() > REASON_BYTES_MAX {
+            return Err(SendError::Illegal);
+        }
+        self.seal(Some(CloseFrame { code, reason }));
+        (*self.phase, *self.since) = (Phase::Closing, self.now);
+        Ok(())
+    }
+
+    /// Octets that wait for the socket, headers included.
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.len() + self.lanes.len()
+    }
+
+    /// Queues a Pong (RFC 6455 §5.5.3).
+    #[inline]
+    pub(super) fn pong(&mut self, payload: &[u8]) {
+        // The connection may be closing: then the Pong is not wanted any more.
+        let _ = self.control(Opcode::Pong, payload);
+    }
+
+    /// Queues the Close frame, the last of all. The caller changes the phase.
+    pub(super) fn seal(&mut self, frame: Option<CloseFrame<'_>>) {
+        let mut payload = [0; CONTROL_BYTES_MAX];
+        let len = frame.map_or(0, |CloseFrame { code, reason }| {
+            let reason = reason.as_bytes().get(..reason.len().min(REASON_BYTES_MAX)).unwrap_or_default();
+            payload[..2].copy_from_slice(&code.0.to_be_bytes());
+            payload[2..2 + reason.len()].copy_from_slice(reason);
+            2 + reason.len()
+        });
+        self.tap(Opcode::Close, &payload[..len]);
+        self.copy(Opcode::Close, &payload[..len]);
+    }
+
+    fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::Closing);
+        }
+        if self.queued_bytes() >= self.settings.limits.queue_high_bytes {
+            return Err(SendError::Full);
+        }
+        self.tap(opcode, payload);
+        self.copy(opcode, payload);
+        Ok(())
+    }
+
+    fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(SendError::Closing);
+        }
+        if payload.len() > CONTROL_BYTES_MAX {
+            return Err(SendError::Illegal);
+        }
+        self.tap(opcode, payload);
+        let key = self.mask_key();
+        append_frame(&mut self.lanes.control, opcode, key, payload);
+        Ok(())
+    }
+
+    #[inline]
+    fn reply_in_place(&mut self, opcode: Opcode, octets: &mut [u8], base: usize, payload: usize) {
+        let end = octets.len();
+        let header = WireHeader::new(true, 0, opcode as u8, None, (end - payload) as u64);
+        let size = header.size();
+        let run = &mut self.lanes.run;
+        if run.start == run.end {
+            // First of its run: the payload stays where it is.
+            let start = payload - size;
+            header.emit(octets.get_mut(start..).unwrap_or_default());
+            *run = base + start..base + end;
+        } else {
+            debug_assert!(run.end == base && size <= payload);
+            octets.copy_within(payload..end, size);
+            header.emit(octets);
+            run.end = base + size + (end - payload);
+        }
+    }
+
+    fn reply_by_handing_over(&mut self, opcode: Opcode, buffer: &mut Buffer) {
+        let key = self.mask_key();
+        let mut buffer = std::mem::take(buffer);
+        let header = WireHeader::new(true, 0, opcode as u8, key, buffer.len() as u64);
+        if let Some(key) = key {
+            mask(key, buffer.filled_mut());
+        }
+        const { assert!(HEADROOM >= HEADER_BYTES_MAX) };
+        if let Some(room) = buffer.prepend(header.size()) {
+            header.emit(room);
+        }
+        self.outbox.push(buffer, self.lanes, self.window);
+    }
+
+    fn copy(&mut self, opcode: Opcode, payload: &[u8]) {
+        let key = self.mask_key();
+        append_frame(&mut self.lanes.spill, opcode, key, payload);
+    }
+
+    fn mask_key(&mut self) -> Option<MaskKey> {
+        match self.role {
+            Role::Server => None,
+            // A client's workspace has keys; were it made without, a fixed key is still legal framing.
+            Role::Client => {
+                debug_assert!(self.mask_keys.is_some(), "a client needs Workspace::with_mask_keys");
+                Some(self.mask_keys.as_mut().map_or([0x5a; 4], |keys| keys()))
+            }
+        }
+    }
+
+    #[inline]
+    fn tap(&mut self, opcode: Opcode, payload: &[u8]) {
+        if let Some(tap) = &mut self.tap {
+            let header = FrameHeader { fin: true, compressed: false, opcode, len: payload.len() as u64, mask: None };
+            tap.frame(Direction::Out, &header, payload);
+        }
+    }
+}
+
+/// Appends a whole frame.
+fn append_frame(to: &mut Vec<u8>, opcode: Opcode, key: Option<MaskKey>, payload: &[u8]) {
+    let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
+    let mut octets = [0; HEADER_BYTES_MAX];
+    let size = header.emit(&mut octets);
+    to.reserve(size + payload.len());
+    to.extend_from_slice(octets.get(..size).unwrap_or_default());
+    let start = to.len();
+    to.extend_from_slice(payload);
+    if let (Some(key), Some(payload)) = (key, to.get_mut(start..)) {
+        mask(key, payload);
+    }
+}

@@ -1,0 +1,426 @@
+//! One loop: poll, accept, pump, reap. Everything of a connection happens here, on one thread; nothing blocks.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, mpsc::Receiver},
+    time::{Duration, Instant, SystemTime},
+};
+
+use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
+use slab::Slab;
+
+use super::{
+    config::Config,
+    control::{Command, Handle},
+    frame_log::{CurrentConnection, FrameLog},
+};
+use crate::{
+    net::{Deadlines, Listener, TlsScratch, Transport, listener::{is_out_of_descriptors, is_transient}},
+    proto::{Connection, Settings, Workspace, handshake::Refusal},
+    session::{ConnId, Handler, Pumped, Session, Shared},
+};
+
+/// Readiness events taken from the kernel at once.
+const EVENTS_MAX: usize = 1024;
+/// Connections accepted from one listener before the others get their turn.
+const ACCEPTS_MAX: usize = 256;
+/// How long accepting rests when descriptors have run out and none comes back.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// How often the `Date` header is looked after; it counts seconds.
+const DATE_REFRESH: Duration = Duration::from_millis(250);
+
+const WAKER: Token = Token(usize::MAX);
+/// Listeners have the tokens below the waker's.
+const LISTENERS_MAX: usize = 1 << 16;
+
+/// An address that can not be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr}: {source}")]
+pub struct BindError {
+    /// Which.
+    pub addr: SocketAddr,
+    /// Whether it was meant for wss.
+    pub tls: bool,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+struct Door {
+    listener: Listener,
+    tls: bool,
+    /// There may be connections to accept: edges are not repeated.
+    knocking: bool,
+}
+
+struct Slot {
+    session: Session<TcpStream>,
+    generation: u32,
+    /// The earliest entry of this connection in the deadlines.
+    armed: Option<Instant>,
+    /// Is on the ready list.
+    listed: bool,
+}
+
+/// One event loop with its listeners, not yet running.
+pub struct Server<H> {
+    poll: Poll,
+    doors: Vec<Door>,
+    slots: Slab<Slot>,
+    generation: u32,
+    /// Sessions that stopped on their budget: pumped every turn, no event needed.
+    ready: Vec<ConnId>,
+    gone: Vec<ConnId>,
+    deadlines: Deadlines<ConnId>,
+    shared: Shared,
+    handler: H,
+    settings: Arc<Settings>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    keep: Keep,
+    current: Option<CurrentConnection>,
+    handle: Handle,
+    commands: Receiver<Command>,
+    state: State,
+    /// Accepting rests until then, or until a descriptor comes back.
+    accept_rest: Option<Instant>,
+    date_due: Instant,
+}
+
+/// What of the configuration the running loop needs.
+struct Keep {
+    connections_max: usize,
+    grace: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Serving,
+    /// Ends when the last session is gone, or then.
+    Draining(Instant),
+    Stopped,
+}
+
+impl<H> std::fmt::Debug for Server<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("sessions", &self.slots.len()).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+impl<H> Server<H> {
+    /// The ws addresses, with real ports.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.doors.iter().filter(|door| !door.tls).map(|door| door.listener.local_addr()).collect()
+    }
+
+    /// The wss addresses, with real ports.
+    pub fn local_addrs_tls(&self) -> Vec<SocketAddr> {
+        self.doors.iter().filter(|door| door.tls).map(|door| door.listener.local_addr()).collect()
+    }
+
+    /// To end the loop from another thread, or to give it a new certificate.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl<H: Handler> Server<H> {
+    /// Binds every address. From here on the kernel queues connections; [`Server::run`] serves them.
+    ///
+    /// # Errors
+    /// The first address that can not be listened on.
+    pub fn bind(config: &Config, handler: H) -> Result<Self, BindError> {
+        const { assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each") };
+        let poll = Poll::new().map_err(|error| on_poll(config, error))?;
+        let (handle, commands) = Handle::new(poll.registry(), WAKER).map_err(|error| on_poll(config, error))?;
+        let plain = config.listen.iter().map(|addr| (*addr, false));
+        let tls = config.listen_tls.iter().map(|addr| (*addr, true));
+        let mut doors: Vec<Door> = Vec::new();
+        for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
+            let on_error = |source| BindError { addr, tls, source };
+            let mut listener = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
+            let token = Token(WAKER.0 - 1 - doors.len());
+            poll.registry().register(&mut listener, token, Interest::READABLE).map_err(on_error)?;
+            doors.push(Door { listener, tls, knocking: false });
+        }
+        let mut workspace = Workspace::new();
+        let current = config.log_frames.then(CurrentConnection::default);
+        if let Some(current) = &current {
+            workspace.watch(Box::new(FrameLog(current.clone())));
+        }
+        let now = Instant::now();
+        Ok(Server {
+            poll,
+            doors,
+            slots: Slab::new(),
+            generation: 0,
+            ready: Vec::new(),
+            gone: Vec::new(),
+            deadlines: Deadlines::default(),
+            shared: Shared {
+                workspace,
+                tls: TlsScratch::default(),
+                now,
+                linger: config.linger,
+                linger_bytes_max: config.linger_bytes_max,
+            },
+            handler,
+            settings: Arc::new(config.settings.clone()),
+            tls: config.tls.clone(),
+            keep: Keep { connections_max: config.connections_max, grace: config.grace },
+            current,
+            handle,
+            commands,
+            state: State::Serving,
+            accept_rest: None,
+            date_due: now,
+        })
+    }
+
+    /// Serves until a [`Handle`] ends it.
+    ///
+    /// # Errors
+    /// A failure of the poll itself; sockets' failures end their connections only.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        while !self.is_over() {
+            match self.poll.poll(&mut events, self.timeout()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            self.turn(&events);
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        match self.state {
+            State::Serving => false,
+            State::Draining(until) => self.slots.is_empty() || self.shared.now >= until,
+            State::Stopped => true,
+        }
+    }
+
+    /// How long the poll may sleep.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || (self.accept_rest.is_none() && self.doors.iter().any(|door| door.knocking)) {
+            return Some(Duration::ZERO);
+        }
+        let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
+        let next = [self.deadlines.next(), self.accept_rest, drained].into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// One turn: everything that became ready, then everything that had been, then what is due, then the dead.
+    fn turn(&mut self, events: &Events) {
+        self.shared.now = Instant::now();
+        if self.shared.now >= self.date_due {
+            self.date_due = self.shared.now + DATE_REFRESH;
+            self.shared.workspace.set_date(SystemTime::now());
+        }
+        let listed = std::mem::take(&mut self.ready);
+        for event in events {
+            self.dispatch(event);
+        }
+        for id in &listed {
+            if let Some(slot) = slot_mut(&mut self.slots, *id) {
+                slot.listed = false;
+                self.pump(*id, Session::pump);
+            }
+        }
+        while let Some(id) = self.deadlines.pop_due(self.shared.now) {
+            self.on_deadline(id);
+        }
+        self.reap();
+        self.accept();
+        if self.ready.is_empty() {
+            // Keeps the list's memory.
+            self.ready = listed;
+            self.ready.clear();
+        }
+    }
+
+    #[inline]
+    fn dispatch(&mut self, event: &Event) {
+        let token = event.token();
+        if token.0 >= WAKER.0 - LISTENERS_MAX {
+            if token == WAKER {
+                self.obey();
+            } else if let Some(door) = self.doors.get_mut(WAKER.0 - 1 - token.0) {
+                door.knocking = true;
+            }
+            return;
+        }
+        let id = ConnId { key: token.0 as u32, generation: (token.0 >> 32) as u32 };
+        // A stale event of a connection that is gone: its generation is gone too.
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        slot.session.note_ready(event.is_readable(), event.is_writable(), event.is_read_closed() || event.is_error());
+        self.pump(id, Session::pump);
+    }
+
+    #[inline]
+    fn pump(&mut self, id: ConnId, pump: impl FnOnce(&mut Session<TcpStream>, ConnId, &mut Shared, &mut H) -> Pumped) {
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        if let Some(current) = &self.current {
+            current.set(id);
+        }
+        match pump(&mut slot.session, id, &mut self.shared, &mut self.handler) {
+            Pumped::Blocked => {}
+            Pumped::Ready if slot.listed => {}
+            Pumped::Ready => {
+                slot.listed = true;
+                self.ready.push(id);
+            }
+            Pumped::Gone => {
+                self.gone.push(id);
+                return;
+            }
+        }
+        // Entries are lazy: one that is too early is looked at and set anew; only an earlier deadline needs another.
+        if let Some(at) = slot.session.next_deadline()
+            && slot.armed.is_none_or(|armed| at < armed)
+        {
+            slot.armed = Some(at);
+            self.deadlines.arm(at, id);
+        }
+    }
+
+    fn on_deadline(&mut self, id: ConnId) {
+        let now = self.shared.now;
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        if slot.armed.is_none_or(|armed| armed > now) {
+            return;
+        }
+        slot.armed = None;
+        match slot.session.next_deadline() {
+            None => {}
+            Some(at) if at > now => {
+                slot.armed = Some(at);
+                self.deadlines.arm(at, id);
+            }
+            Some(_) => self.pump(id, Session::on_deadline),
+        }
+    }
+
+    /// Only here sessions are dropped. Dropping closes the socket, which leaves the poll with it.
+    fn reap(&mut self) {
+        for id in std::mem::take(&mut self.gone) {
+            if slot_mut(&mut self.slots, id).is_some() {
+                self.slots.remove(id.key as usize);
+                self.accept_rest = None;
+            }
+        }
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::ReloadTls(config) => self.tls = Some(config),
+                Command::Stop => self.state = State::Stopped,
+                Command::Drain if self.state == State::Serving => self.drain(),
+                Command::Drain => {}
+            }
+        }
+    }
+
+    fn drain(&mut self) {
+        tracing::info!(connections = self.slots.len(), "draining");
+        self.state = State::Draining(self.shared.now + self.keep.grace);
+        self.doors.clear();
+        let ids: Vec<ConnId> = self
+            .slots
+            .iter()
+            .map(|(key, slot)| ConnId { key: key as u32, generation: slot.generation })
+            .collect();
+        for id in ids {
+            self.pump(id, Session::go_away);
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Some(until) = self.accept_rest {
+            if self.shared.now < until {
+                return;
+            }
+            self.accept_rest = None;
+        }
+        for at in 0..self.doors.len() {
+            for _ in 0..ACCEPTS_MAX {
+                let Some(door) = self.doors.get_mut(at).filter(|door| door.knocking) else { break };
+                let tls = door.tls;
+                match door.listener.accept() {
+                    Ok(Some((socket, peer))) => self.welcome(socket, peer, tls),
+                    Ok(None) => door.knocking = false,
+                    Err(error) if is_out_of_descriptors(&error) => {
+                        // The listener stays marked: nobody repeats its edge.
+                        tracing::warn!(%error, "cannot accept; resting");
+                        self.accept_rest = Some(self.shared.now + ACCEPT_REST);
+                        return;
+                    }
+                    Err(error) if is_transient(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: TcpStream, peer: SocketAddr, tls: bool) {
+        if self.slots.len() >= self.keep.connections_max {
+            return self.turn_away(socket, tls);
+        }
+        let transport = match (&self.tls, tls) {
+            (Some(config), true) => match Transport::tls_server(socket, config.clone()) {
+                Ok(transport) => transport,
+                Err(error) => return tracing::warn!(%error, "cannot begin TLS"),
+            },
+            (None, true) => return,
+            (_, false) => Transport::Plain(socket),
+        };
+        let connection = Connection::server(self.settings.clone(), self.shared.now);
+        let entry = self.slots.vacant_entry();
+        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
+        let id = ConnId { key: entry.key() as u32, generation: self.generation };
+        let token = Token((id.generation as usize) << 32 | id.key as usize);
+        let mut session = Session::new(transport, connection);
+        // Both at once and once for all: edges, two flags and the ready list do the rest.
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(session.socket_mut(), token, interest) {
+            return tracing::warn!(%error, "cannot watch a connection");
+        }
+        tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+        let at = session.next_deadline();
+        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
+        if let Some(at) = at {
+            self.deadlines.arm(at, id);
+        }
+    }
+
+    /// Too many: a plain peer gets told, a TLS one would cost a handshake.
+    fn turn_away(&mut self, socket: TcpStream, tls: bool) {
+        tracing::debug!(target: "wslab::conn", max = self.keep.connections_max, "turned away");
+        if !tls {
+            let mut answer = Vec::new();
+            Refusal::TooManyConnections { max: self.keep.connections_max }.write(&self.shared.workspace.date(), &mut answer);
+            // Best effort: what a fresh socket does not take at once is not worth holding.
+            let mut transport = Transport::Plain(socket);
+            let tls = &mut self.shared.tls;
+            let _ = transport.write(tls, &[io::IoSlice::new(&answer)]);
+            let _ = transport.close_write(tls);
+            let _ = transport.discard(tls, self.shared.linger_bytes_max);
+        }
+    }
+}
+
+fn on_poll(config: &Config, source: io::Error) -> BindError {
+    let first = config.listen.iter().map(|addr| (*addr, false)).chain(config.listen_tls.iter().map(|addr| (*addr, true))).next();
+    let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
+    BindError { addr, tls, source }
+}
+
+#[inline]
+fn slot_mut(slots: &mut Slab<Slot>, id: ConnId) -> Option<&mut Slot> {
+    slots.get_mut(id.key as usize).filter(|slot| slot.generation == id.generation)
+}

@@ -1,0 +1,93 @@
+//! Several loops on one set of addresses: one thread each, SO_REUSEPORT, nothing shared.
+
+use std::{io, net::SocketAddr, thread};
+
+use super::{BindError, Config, Handle, Server};
+use crate::session::Handler;
+
+/// Loops that are bound and accept once they run.
+pub struct Workers<H> {
+    servers: Vec<Server<H>>,
+    handle: Handle,
+}
+
+impl<H> std::fmt::Debug for Workers<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Workers").field("servers", &self.servers.len()).finish_non_exhaustive()
+    }
+}
+
+impl<H: Handler + Send + 'static> Workers<H> {
+    /// Binds `count` loops (at least one), each with a handler of its own. The addresses are shared by SO_REUSEPORT where
+    /// there are several; a port 0 is resolved once, for all. `Config::connections_max` is each loop's own share.
+    ///
+    /// # Errors
+    /// The first address that can not be listened on.
+    pub fn bind(config: &Config, count: usize, handler: impl Fn() -> H) -> Result<Self, BindError> {
+        let count = count.max(1);
+        let mut config = Config {
+            connections_max: config.connections_max.div_ceil(count),
+            reuse_port: config.reuse_port || count > 1,
+            ..config.clone()
+        };
+        let mut servers: Vec<Server<H>> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let server = Server::bind(&config, handler())?;
+            config.listen = server.local_addrs();
+            config.listen_tls = server.local_addrs_tls();
+            servers.push(server);
+        }
+        let handle = Handle::join(servers.iter().map(Server::handle));
+        Ok(Workers { servers, handle })
+    }
+
+    /// The ws addresses, with real ports.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.servers.first().map(Server::local_addrs).unwrap_or_default()
+    }
+
+    /// The wss addresses, with real ports.
+    pub fn local_addrs_tls(&self) -> Vec<SocketAddr> {
+        self.servers.first().map(Server::local_addrs_tls).unwrap_or_default()
+    }
+
+    /// To end the loops, or to give them a new certificate.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs every loop on a thread of its own, and returns when the last has ended. One that fails stops the others.
+    ///
+    /// # Errors
+    /// A failure of the poll itself; sockets' failures end their connections only.
+    pub fn run(self) -> io::Result<()> {
+        let handle = self.handle;
+        let loops: Vec<_> = self
+            .servers
+            .into_iter()
+            .enumerate()
+            .map(|(at, server)| {
+                let handle = handle.clone();
+                thread::Builder::new().name(format!("wslab-loop-{at}")).spawn(move || {
+                    let ended = server.run();
+                    if ended.is_err() {
+                        handle.stop();
+                    }
+                    ended
+                })
+            })
+            .collect();
+        let mut first_failure = Ok(());
+        for spawned in loops {
+            let ended = match spawned {
+                Ok(thread) => thread.join().unwrap_or_else(|_| Err(io::Error::other("a loop panicked"))),
+                Err(error) => {
+                    handle.stop();
+                    Err(error)
+                }
+            };
+            first_failure = first_failure.and(ended);
+        }
+        first_failure
+    }
+}

@@ -1,0 +1,49 @@
+//! What an application sees of its connections.
+
+use std::fmt;
+
+use crate::proto::{Closure, Message, Sender, handshake::Opened};
+
+/// Names a connection for as long as it lives, and no other afterwards: a slab key, which is reused, and a generation, which is not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    /// Where the loop keeps the connection.
+    pub key: u32,
+    /// Counts connections, modulo 2³².
+    pub generation: u32,
+}
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.generation, self.key)
+    }
+}
+
+impl fmt::Debug for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// An application. One value serves all connections of a loop, on the loop's thread: a call that blocks stops them all.
+///
+/// Every connection for which `on_open` was called gets exactly one `on_close`; one that never opened gets neither.
+pub trait Handler {
+    /// The opening handshake succeeded; the 101 is queued.
+    fn on_open(&mut self, id: ConnId, opened: &Opened, sender: Sender<'_>) {
+        let _ = (id, opened, sender);
+    }
+
+    /// A whole message. `sender.reply(message)` sends it back without a copy.
+    fn on_message(&mut self, id: ConnId, message: Message<'_>, sender: Sender<'_>);
+
+    /// A Pong. (Pings are answered before an application could.)
+    fn on_pong(&mut self, id: ConnId, payload: &[u8], sender: Sender<'_>) {
+        let _ = (id, payload, sender);
+    }
+
+    /// The connection ended, cleanly or not. Nothing can be sent any more.
+    fn on_close(&mut self, id: ConnId, closure: &Closure) {
+        let _ = (id, closure);
+    }
+}

@@ -1,0 +1,293 @@
+//! The pump: readiness in, system calls out. One gathering write a turn, one read, and none of either just to see
+//! `WouldBlock` (rules 1–5 of the loop in ARCHITECTURE.md).
+
+use std::time::{Duration, Instant};
+
+use super::handler::{ConnId, Handler};
+use crate::{
+    net::{Discard, Read, Socket, TlsScratch, Transport},
+    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Workspace},
+};
+
+/// One session's share of a turn: octets read before the others get theirs.
+const TURN_BYTES: usize = 256 << 10;
+
+/// What the sessions of one loop share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The protocol's window, lanes and buffers.
+    pub workspace: Workspace,
+    /// Ciphertext on its way in and out.
+    pub tls: TlsScratch,
+    /// The turn's one clock reading.
+    pub now: Instant,
+    /// How long, after our last octet, input is read and discarded before the socket is closed.
+    pub linger: Duration,
+    /// How much of it.
+    pub linger_bytes_max: usize,
+}
+
+/// How a pump left a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pumped {
+    /// Blocked: nothing to do until the next readiness event or deadline.
+    Blocked,
+    /// Stopped on its budget with work left: to be pumped again after the others, without waiting for an event.
+    Ready,
+    /// Over: to be dropped, which closes the socket.
+    Gone,
+}
+
+/// One peer.
+#[derive(Debug)]
+pub struct Session<S> {
+    transport: Transport<S>,
+    connection: Connection,
+    end: End,
+    /// The socket may have input: set by an edge, cleared when it was drained.
+    readable: bool,
+    /// The socket may take output: cleared when it did not.
+    writable: bool,
+    /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
+    peer_ended: bool,
+    /// `on_open` was called, so `on_close` will be.
+    opened: bool,
+}
+
+/// How far the end of TCP has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Neither side has ended.
+    Open,
+    /// The peer's FIN or close_notify was read.
+    PeerEnded,
+    /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
+    Lingering { until: Instant, octets_left: usize },
+    /// The socket is broken.
+    Broken,
+}
+
+impl<S: Socket> Session<S> {
+    /// A peer whose socket was just accepted (or connected).
+    pub fn new(transport: Transport<S>, connection: Connection) -> Self {
+        Session { transport, connection, end: End::Open, readable: false, writable: true, peer_ended: false, opened: false }
+    }
+
+    /// Notes readiness. `pump` acts on it.
+    #[inline]
+    pub fn note_ready(&mut self, readable: bool, writable: bool, peer_ended: bool) {
+        self.readable |= readable || peer_ended;
+        self.writable |= writable;
+        self.peer_ended |= peer_ended;
+    }
+
+    /// When [`Session::on_deadline`] must be called at the latest.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        match self.end {
+            End::Lingering { until, .. } => Some(until),
+            _ => self.connection.next_deadline().map(|(at, _)| at),
+        }
+    }
+
+    /// Acts on every deadline that has passed, then pumps.
+    pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        match self.end {
+            End::Lingering { until, .. } if shared.now >= until => return Pumped::Gone,
+            End::Lingering { .. } => {}
+            _ => self.connection.turn(&mut shared.workspace, shared.now).handle_timeout(),
+        }
+        self.pump(id, shared, handler)
+    }
+
+    /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
+    pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        self.connection.turn(&mut shared.workspace, shared.now).go_away();
+        self.pump(id, shared, handler)
+    }
+
+    /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
+    #[inline]
+    pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        if let End::Lingering { until, octets_left } = self.end {
+            return self.linger(until, octets_left, shared);
+        }
+        let budget_left = self.talk(id, shared, handler);
+        match self.connection.shutdown() {
+            Shutdown::None if budget_left => Pumped::Blocked,
+            Shutdown::None => Pumped::Ready,
+            Shutdown::Abort => Pumped::Gone,
+            shutdown => self.finish(shutdown, shared),
+        }
+    }
+
+    /// Returns whether the session is blocked rather than out of budget.
+    #[inline]
+    fn talk<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> bool {
+        let Session { transport, connection, end, readable, writable, peer_ended, opened } = self;
+        let mut turn = connection.turn(&mut shared.workspace, shared.now);
+        let mut budget = TURN_BYTES;
+        let mut in_budget = true;
+        loop {
+            deliver(&mut turn, id, opened, handler);
+            if *writable && (turn.has_output() || transport.wants_write()) {
+                match send(transport, &mut turn, &mut shared.tls) {
+                    Ok(all) => *writable = all,
+                    Err(_) => *end = End::Broken,
+                }
+                // Backpressure is over: what waits undecoded comes before what the socket still holds.
+                if *writable && turn.is_paused() && *end != End::Broken {
+                    continue;
+                }
+            }
+            if *end != End::Open || !*readable || !turn.connection().wants_read() {
+                break;
+            }
+            if budget == 0 {
+                in_budget = false;
+                break;
+            }
+            match read(transport, &mut turn, &mut shared.tls) {
+                Ok((octets, drained, eof)) => {
+                    budget = budget.saturating_sub(octets);
+                    *readable = !eof && (!drained || *peer_ended);
+                    if eof {
+                        *end = End::PeerEnded;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(target: "wslab::conn", %id, %error, "socket");
+                    *end = End::Broken;
+                }
+            }
+        }
+        match end {
+            End::Broken => turn.abort(),
+            // What was decoded last may have stopped on backpressure: then the end waits behind it.
+            End::PeerEnded if !turn.is_paused() => turn.receive_eof(),
+            _ => return in_budget,
+        }
+        deliver(&mut turn, id, opened, handler);
+        in_budget
+    }
+
+    /// Nothing more is received: flush, end our side, let the input run dry.
+    fn finish(&mut self, shutdown: Shutdown, shared: &mut Shared) -> Pumped {
+        if self.connection.queued_bytes() > 0 {
+            return Pumped::Blocked;
+        }
+        if shutdown == Shutdown::AwaitEof && self.end == End::Open {
+            return Pumped::Blocked;
+        }
+        match self.transport.close_write(&mut shared.tls) {
+            Err(_) => return Pumped::Gone,
+            Ok(false) => {
+                self.writable = false;
+                return Pumped::Blocked;
+            }
+            Ok(true) => {}
+        }
+        if self.end == End::PeerEnded {
+            return Pumped::Gone;
+        }
+        // Closing a socket with unread input resets it, and a reset can destroy what the peer has not read yet.
+        let until = shared.now + shared.linger;
+        self.end = End::Lingering { until, octets_left: shared.linger_bytes_max };
+        self.linger(until, shared.linger_bytes_max, shared)
+    }
+
+    fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
+        let mut octets_left = octets_left;
+        while self.readable {
+            match self.transport.discard(&mut shared.tls) {
+                Ok(Discard::Data { n, drained }) if n < octets_left => {
+                    octets_left -= n;
+                    self.readable = !drained || self.peer_ended;
+                }
+                _ => return Pumped::Gone,
+            }
+        }
+        self.end = End::Lingering { until, octets_left };
+        Pumped::Blocked
+    }
+
+    /// The socket underneath.
+    pub fn socket(&self) -> &S {
+        self.transport.socket()
+    }
+
+    /// The same, to register it.
+    pub fn socket_mut(&mut self) -> &mut S {
+        self.transport.socket_mut()
+    }
+
+    /// The protocol's state.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// Hands every event that is due to the application.
+#[inline]
+fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, is_open: &mut bool, handler: &mut H) {
+    while let Some(Received { event, sender }) = turn.receive() {
+        match event {
+            Event::Message(message) => handler.on_message(id, message, sender),
+            Event::Pong(payload) => handler.on_pong(id, payload, sender),
+            Event::Open(opened) => {
+                *is_open = true;
+                tracing::debug!(target: "wslab::conn", %id, path = opened.path.escape_default().to_string(), "open");
+                handler.on_open(id, &opened, sender);
+            }
+            Event::Close(closure) => {
+                log_close(id, &closure);
+                if *is_open {
+                    handler.on_close(id, &closure);
+                }
+            }
+        }
+    }
+}
+
+fn log_close(id: ConnId, closure: &Closure) {
+    tracing::debug!(target: "wslab::conn", %id, "closed: {closure}");
+}
+
+/// Sends what is queued; returns whether all of it went.
+#[inline]
+fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> std::io::Result<bool> {
+    loop {
+        let slices = turn.transmit();
+        if slices.is_empty() {
+            return transport.flush(tls);
+        }
+        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
+        let taken = transport.write(tls, &slices)?;
+        turn.advance(taken);
+        // A plain socket that takes less than it is offered is full; asking it again would only tell so.
+        if taken == 0 || (taken < offered && transport.is_plain()) {
+            return Ok(false);
+        }
+    }
+}
+
+/// One read: octets, whether the socket is drained, whether the peer has ended.
+#[inline]
+fn read<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> std::io::Result<(usize, bool, bool)> {
+    // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
+    let direct = transport.is_plain().then(|| turn.spare_payload()).flatten();
+    let into_message = direct.is_some();
+    let room = match direct {
+        Some(room) => room,
+        None => turn.spare(),
+    };
+    if room.is_empty() {
+        debug_assert!(false, "a session that wants to read has room");
+        return Ok((0, true, false));
+    }
+    let (octets, drained, eof) = match transport.read(tls, room)? {
+        Read::Data { n, drained } => (n, drained, false),
+        Read::Eof { n } => (n, true, true),
+    };
+    if into_message { turn.filled_payload(octets) } else { turn.filled(octets) }
+    Ok((octets, drained, eof))
+}
