@@ -10,8 +10,8 @@ use super::{
     error::Error,
     local_ca,
     options::Options,
-    stand_in::{server_config, server_config_from_files},
 };
+use crate::net::tls::{server_config, server_config_from_files};
 
 /// A certificate with its key, ready to serve.
 #[derive(Debug)]

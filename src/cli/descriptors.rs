@@ -25,7 +25,7 @@ pub(super) fn make_room(options: &Options) -> Option<String> {
 }
 
 fn needed(options: &Options) -> u64 {
-    (options.server.connections_max as u64).saturating_add(OWN).saturating_mul(options.workers as u64)
+    OWN.saturating_mul(options.workers as u64).saturating_add(options.server.connections_max as u64)
 }
 
 #[cfg(test)]
@@ -33,15 +33,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_worker_needs_its_connections_and_a_few_of_its_own() {
+    fn connections_need_one_each_and_every_worker_a_few_of_its_own() {
         let mut options = Options { workers: 4, ..Options::default() };
         options.server.connections_max = 1000;
-        assert_eq!(needed(&options), 4256);
+        assert_eq!(needed(&options), 1256);
     }
 
     #[test]
     fn what_no_system_allows_is_warned_of() {
-        let mut options = Options { workers: 1024, ..Options::default() };
+        let mut options = Options::default();
         options.server.connections_max = usize::MAX;
         let before = getrlimit(Resource::Nofile);
         if before.maximum.is_some() {

@@ -19,7 +19,6 @@ mod relations;
 mod serve;
 mod settings;
 mod slot;
-mod stand_in;
 mod units;
 
 use std::{

@@ -93,6 +93,7 @@ pub(super) static KEYS: &[Key] = &[
     key("no_tls", "", LISTENERS, "Do not listen for wss at all", Slot::Switch(|o| &mut o.no_tls)),
     key("backlog", "N", LISTENERS, "Accept queue of each listener, in connections", Slot::Backlog(|o| &mut o.server.backlog)),
     key("workers", "N", LISTENERS, "Event loops, one thread each, sharing the ports", Slot::Count(1024, |o| &mut o.workers)),
+    key("reuse_port", "", LISTENERS, "Share the ports with other processes of this user too (SO_REUSEPORT)", Slot::Switch(|o| &mut o.server.reuse_port)),
 
     key("tls_cert", "PEM", CERTIFICATES, "Certificate chain for wss; \"local\" is one for localhost that wslab makes", Slot::PathOrLocal(|o| &mut o.tls_cert)),
     key("tls_key", "PEM", CERTIFICATES, "Private key of that certificate", Slot::PathOrLocal(|o| &mut o.tls_key)),
@@ -102,7 +103,7 @@ pub(super) static KEYS: &[Key] = &[
     key("subprotocol", "NAME", HANDSHAKE, "Subprotocol that is answered: \"first\" offered, \"none\", or names, repeatable", Slot::Subprotocols(|o| &mut o.server.settings.policy.subprotocols)),
     key("server_name", "TEXT", HANDSHAKE, "Value of the Server header; \"off\" for no such header", Slot::HeaderOrOff(|o| &mut o.server.settings.policy.server_name)),
 
-    key("connections_max", "N", LIMITS, "Connections held at once, per worker; beyond it: 503", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
+    key("connections_max", "N", LIMITS, "Connections held at once, over all workers; beyond it: 503", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
     key("head_max", "SIZE", LIMITS, "Octets of a request head; beyond it: 431", Slot::Size(|o| &mut o.server.settings.limits.head_bytes_max)),
     key("head_lines_max", "N", LIMITS, "Header lines of a request; beyond it: 431", Slot::Count(10_000, |o| &mut o.server.settings.limits.head_lines_max)),
     key("frame_max", "SIZE", LIMITS, "Payload of one frame; beyond it: Close 1009", Slot::WireSize(|o| &mut o.server.settings.limits.frame_bytes_max)),

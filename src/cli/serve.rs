@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     thread,
 };
@@ -21,9 +21,9 @@ use super::{
     options::{Format, Options},
     ready::Ready,
     settings::Settings,
-    stand_in::{Echo, Handle, Workers},
     units::show_duration,
 };
+use crate::server::{BindError, Config, Echo, Handle, Workers};
 
 /// Serves until a signal ends it.
 pub(super) fn serve(settings: &Settings, no_color: bool, out: &mut dyn Write) -> Result<(), Error> {
@@ -60,11 +60,11 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let page = ready(&known(&config.listen), &known(&config.listen_tls));
     config.settings.policy.urls = [page.ws, page.wss].concat();
 
-    let workers = Workers::bind(&config, options.workers, Echo::default)
-        .map_err(|error| Error::Bind { addr: error.addr, tls: error.tls, source: error.source })?;
-    let ready = ready(workers.local_addrs(), workers.local_addrs_tls());
-    announce(&ready, options, logging, out);
-    for addr in workers.local_addrs().iter().chain(workers.local_addrs_tls()).filter(|addr| !addr.ip().is_loopback()) {
+    let workers = bind(&config, options.workers)
+        .map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
+    let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
+    announce(&ready(&ws, &wss), options, logging, out);
+    for addr in ws.iter().chain(&wss).filter(|addr| !addr.ip().is_loopback()) {
         warn!("LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; --listen 127.0.0.1:{} keeps it local", addr.port());
     }
 
@@ -77,6 +77,18 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
         result
     })
     .map_err(|source| Error::System { doing: "keep the event loops running", source })
+}
+
+fn bind(config: &Config, workers: usize) -> Result<Workers<Echo>, BindError> {
+    if workers > 1 && !config.reuse_port {
+        // Workers share their ports, and the system would let another server's workers share them too. It refuses this
+        // one listener if anybody is there.
+        let plain = config.listen.iter().map(|&addr| (addr, false));
+        for (addr, tls) in plain.chain(config.listen_tls.iter().map(|&addr| (addr, true))) {
+            TcpListener::bind(addr).map_err(|source| BindError { addr, tls, source })?;
+        }
+    }
+    Workers::bind(config, workers, Echo::default)
 }
 
 /// The ready line, and for people how to try it. A stdout that is closed is no reason to stop.
