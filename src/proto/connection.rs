@@ -15,8 +15,8 @@ use super::{
     close::{CONTROL_BYTES_MAX, CloseCode},
     decoder::FrameDecoder,
     error::ProtocolError,
-    handshake::{HeadScanner, Opened, Refusal},
-    limits::{Role, Settings},
+    handshake::{HandshakeError, HeadScanner, Opened, Refusal, Request, RequestError, client},
+    limits::{Limits, Role, Settings},
     outbox::Outbox,
     turn::Turn,
     workspace::Workspace,
@@ -69,7 +69,45 @@ pub(super) struct Opening {
     pub(super) scanner: HeadScanner,
     pub(super) head: Vec<u8>,
     /// What a client asked for, to judge the answer by.
-    pub(super) asked: Option<super::handshake::client::Asked>,
+    pub(super) asked: Option<Box<Asked>>,
+}
+
+/// A request of ours, as far as its answer is judged by it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    host: String,
+    path: String,
+    key: [u8; 16],
+    origin: Option<String>,
+    subprotocols: Vec<String>,
+    extensions: Option<String>,
+}
+
+impl Asked {
+    fn new(request: &Request<'_>) -> Self {
+        Asked {
+            host: request.host.to_owned(),
+            path: request.path.to_owned(),
+            key: request.key,
+            origin: request.origin.map(str::to_owned),
+            subprotocols: request.subprotocols.iter().map(|name| (*name).to_owned()).collect(),
+            extensions: request.extensions.map(str::to_owned),
+        }
+    }
+
+    pub(super) fn check(&self, head: &[u8], limits: &Limits) -> Result<Opened, HandshakeError> {
+        let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
+        let request = Request {
+            host: &self.host,
+            path: &self.path,
+            key: self.key,
+            origin: self.origin.as_deref(),
+            subprotocols: &subprotocols,
+            extensions: self.extensions.as_deref(),
+            headers: &[],
+        };
+        client::check(head, &request, limits)
+    }
 }
 
 /// A control frame's payload in the making.
@@ -125,7 +163,7 @@ pub enum Closure {
     /// No WebSocket connection came about: the request was answered with an HTTP status.
     Refused(Refusal),
     /// As a client: the server's answer was none.
-    HandshakeFailed(super::handshake::client::HandshakeError),
+    HandshakeFailed(HandshakeError),
     /// TCP ended without a Close frame.
     Eof,
     /// A deadline passed.
@@ -165,6 +203,24 @@ impl Connection {
     pub fn server(settings: Arc<Settings>, now: Instant) -> Self {
         let scanner = HeadScanner::new(Role::Server);
         Self::new(settings, Role::Server, Opening { scanner, head: Vec::new(), asked: None }, now)
+    }
+
+    /// The client's end of a socket that was just connected: the request is queued. Its turns need a workspace that can
+    /// mask ([`Workspace::with_mask_keys`]).
+    ///
+    /// # Errors
+    /// A request that can not be written as it was meant.
+    pub fn client(settings: Arc<Settings>, request: &Request<'_>, now: Instant) -> Result<Self, RequestError> {
+        let mut head = Vec::new();
+        request.write(&mut head)?;
+        let opening = Opening {
+            scanner: HeadScanner::new(Role::Client),
+            head: Vec::new(),
+            asked: Some(Box::new(Asked::new(request))),
+        };
+        let mut connection = Self::new(settings, Role::Client, opening, now);
+        connection.outbox.push_head(head);
+        Ok(connection)
     }
 
     fn new(settings: Arc<Settings>, role: Role, opening: Opening, now: Instant) -> Self {
@@ -230,9 +286,14 @@ impl Connection {
 
     /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers cost.
     pub fn held_bytes(&self) -> usize {
-        let opening = if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
+        let opening =
+            if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
         let message = self.message.as_ref().map_or(0, |message| message.buffer.len() + size_of::<Assembly>());
-        opening + message + self.control.as_ref().map_or(0, |_| size_of::<Held>()) + self.outbox.len() + self.carry.capacity()
+        opening
+            + message
+            + self.control.as_ref().map_or(0, |_| size_of::<Held>())
+            + self.outbox.len()
+            + self.carry.capacity()
     }
 
     /// When [`Turn::handle_timeout`] must be called at the latest, and for which wait.
@@ -243,7 +304,8 @@ impl Connection {
             Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
                 let ping = timeouts.ping.filter(|_| !self.pinged);
-                let silence = [timeouts.idle, ping].into_iter().flatten().min().map(|limit| (self.heard + limit, Wait::Idle));
+                let silence =
+                    [timeouts.idle, ping].into_iter().flatten().min().map(|limit| (self.heard + limit, Wait::Idle));
                 [stall(timeouts.write_stall), silence].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,

@@ -93,6 +93,13 @@ impl Outbox {
         self.begun = len;
     }
 
+    /// Queues an HTTP head before anything else.
+    pub(super) fn push_head(&mut self, head: Vec<u8>) {
+        debug_assert!(self.len() == 0, "a head comes first");
+        self.begun = head.len();
+        self.queue.get_or_insert_default().push(Buffer::from_vec(head));
+    }
+
     /// The octets to send, in order. At most as many slices as a system call takes at once: after they are sent there may be more.
     pub(super) fn slices<'a>(&'a self, lanes: &'a Lanes, window: &'a [u8]) -> Slices<'a> {
         let mut slices = Slices::default();
@@ -374,7 +381,8 @@ mod tests {
 
     /// Plays the operations on the outbox and on the model; the wire must be the same, octet for octet.
     fn check(ops: &[Op]) {
-        let (mut outbox, mut lanes, mut pool, mut model) = (Outbox::default(), Lanes::default(), Pool::default(), Model::default());
+        let (mut outbox, mut lanes, mut pool, mut model) =
+            (Outbox::default(), Lanes::default(), Pool::default(), Model::default());
         let (mut window, mut wire, mut serial) = (Vec::new(), Vec::new(), 0u8);
         for op in ops.iter().chain(&[Op::EndTurn, Op::Take(usize::MAX), Op::Take(usize::MAX)]) {
             serial += 1;
@@ -385,7 +393,8 @@ mod tests {
                         Op::Big(_) => outbox.push(Buffer::from_vec(octets.clone()), &mut lanes, &window),
                         Op::Run(_) if lanes.run_is_last() => {
                             window.extend_from_slice(&octets);
-                            let start = if lanes.run.is_empty() { window.len() - octets.len() } else { lanes.run.start };
+                            let start =
+                                if lanes.run.is_empty() { window.len() - octets.len() } else { lanes.run.start };
                             lanes.run = start..window.len();
                         }
                         _ => lanes.spill.extend_from_slice(&octets),
@@ -398,7 +407,8 @@ mod tests {
                     model.control.push_back(octets);
                 }
                 Op::Take(most) => {
-                    let offered: Vec<u8> = outbox.slices(&lanes, &window).iter().flat_map(|slice| slice.to_vec()).collect();
+                    let offered: Vec<u8> =
+                        outbox.slices(&lanes, &window).iter().flat_map(|slice| slice.to_vec()).collect();
                     let taken = offered.len().min(most);
                     wire.extend_from_slice(&offered[..taken]);
                     outbox.advance(taken, &mut lanes, &window, &mut pool);

@@ -167,7 +167,11 @@ mod tests {
         large.push(b"old");
         pool.give(large);
         assert_eq!(pool.buffers.len(), 1);
-        assert_eq!(pool.take(20 << 10).bytes.len(), HEADROOM + (20 << 10), "a twentieth of the buffer would be a waste");
+        assert_eq!(
+            pool.take(20 << 10).bytes.len(),
+            HEADROOM + (20 << 10),
+            "a twentieth of the buffer would be a waste"
+        );
         let again = pool.take(1 << 20);
         assert!(again.filled().is_empty() && pool.buffers.is_empty());
     }

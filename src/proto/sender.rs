@@ -108,7 +108,10 @@ pub struct Sender<'t> {
 
 impl std::fmt::Debug for Sender<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sender").field("role", &self.role).field("queued_bytes", &self.queued_bytes()).finish_non_exhaustive()
+        f.debug_struct("Sender")
+            .field("role", &self.role)
+            .field("queued_bytes", &self.queued_bytes())
+            .finish_non_exhaustive()
     }
 }
 

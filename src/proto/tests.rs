@@ -32,7 +32,8 @@ fn receive_all(turn: &mut Turn<'_>, played: &mut Played) {
             Event::Open(opened) => format!("open {}", opened.path),
             Event::Message(message) => {
                 let head: Vec<u8> = message.payload().iter().copied().take(40).collect();
-                let event = format!("{:?} {} {:?}", message.kind(), message.payload().len(), String::from_utf8_lossy(&head));
+                let event =
+                    format!("{:?} {} {:?}", message.kind(), message.payload().len(), String::from_utf8_lossy(&head));
                 let _ = received.sender.reply(message);
                 event
             }
@@ -149,7 +150,12 @@ fn conversations_end_as_the_rfc_says_however_they_are_cut() {
             [echo.clone(), close(1002)].concat(),
             failed(ReservedBits(2)),
         ),
-        ("4.2.5 reserved opcode", [text.clone(), masked(0x8f, b"x")].concat(), [echo.clone(), close(1002)].concat(), failed(ReservedOpcode(15))),
+        (
+            "4.2.5 reserved opcode",
+            [text.clone(), masked(0x8f, b"x")].concat(),
+            [echo.clone(), close(1002)].concat(),
+            failed(ReservedOpcode(15)),
+        ),
         (
             "5.6 the Pong leaves before the echo",
             [masked(0x01, b"fragment1"), masked(0x89, b"p"), masked(0x80, b"fragment2")].concat(),
@@ -157,22 +163,62 @@ fn conversations_end_as_the_rfc_says_however_they_are_cut() {
             "Text 18 \"fragment1fragment2\"".into(),
         ),
         ("5.9 nothing to continue", masked(0x80, b"x"), close(1002), failed(NothingToContinue)),
-        ("5.18 message inside message", [masked(0x01, b"a"), masked(0x81, b"b")].concat(), close(1002), failed(MessageInsideMessage)),
-        ("6.1.3 empty fragments", [masked(0x01, b""), masked(0x00, b"mid"), masked(0x80, b"")].concat(), plain(0x81, b"mid"), "Text 3 \"mid\"".into()),
+        (
+            "5.18 message inside message",
+            [masked(0x01, b"a"), masked(0x81, b"b")].concat(),
+            close(1002),
+            failed(MessageInsideMessage),
+        ),
+        (
+            "6.1.3 empty fragments",
+            [masked(0x01, b""), masked(0x00, b"mid"), masked(0x80, b"")].concat(),
+            plain(0x81, b"mid"),
+            "Text 3 \"mid\"".into(),
+        ),
         ("6.3.1 bad UTF-8", masked(0x81, &bad_utf8), close(1007), failed(InvalidUtf8)),
-        ("6.3.2 bad UTF-8 in fragments", [masked(0x01, &bad_utf8[..12]), masked(0x80, &bad_utf8[12..])].concat(), close(1007), failed(InvalidUtf8)),
+        (
+            "6.3.2 bad UTF-8 in fragments",
+            [masked(0x01, &bad_utf8[..12]), masked(0x80, &bad_utf8[12..])].concat(),
+            close(1007),
+            failed(InvalidUtf8),
+        ),
         ("text that ends inside a code point", masked(0x81, b"\xe2\x82"), close(1007), failed(InvalidUtf8)),
-        ("the same in fragments", [masked(0x01, b"\xe2"), masked(0x80, b"\x82")].concat(), close(1007), failed(InvalidUtf8)),
-        ("a code point over frames", [masked(0x01, b"\xe2"), masked(0x80, b"\x82\xac")].concat(), plain(0x81, b"\xe2\x82\xac"), "Text 3 \"€\"".into()),
-        ("7.1.2 nothing after the Close", [masked(0x88, b"\x03\xe8"), text.clone()].concat(), close(1000), peer(Some(1000), "")),
-        ("7.1.5 Close inside a message", [masked(0x01, b"a"), masked(0x88, b"\x03\xe8"), masked(0x80, b"b")].concat(), close(1000), peer(Some(1000), "")),
+        (
+            "the same in fragments",
+            [masked(0x01, b"\xe2"), masked(0x80, b"\x82")].concat(),
+            close(1007),
+            failed(InvalidUtf8),
+        ),
+        (
+            "a code point over frames",
+            [masked(0x01, b"\xe2"), masked(0x80, b"\x82\xac")].concat(),
+            plain(0x81, b"\xe2\x82\xac"),
+            "Text 3 \"€\"".into(),
+        ),
+        (
+            "7.1.2 nothing after the Close",
+            [masked(0x88, b"\x03\xe8"), text.clone()].concat(),
+            close(1000),
+            peer(Some(1000), ""),
+        ),
+        (
+            "7.1.5 Close inside a message",
+            [masked(0x01, b"a"), masked(0x88, b"\x03\xe8"), masked(0x80, b"b")].concat(),
+            close(1000),
+            peer(Some(1000), ""),
+        ),
         ("7.3.1 empty Close", masked(0x88, b""), plain(0x88, b""), peer(None, "")),
         ("7.3.2 Close of one octet", masked(0x88, b"a"), close(1002), failed(CloseOneOctet)),
         ("7.3.4 reason", masked(0x88, b"\x0b\xb8bye"), close(3000), peer(Some(3000), "bye")),
         ("7.9 bad code", masked(0x88, b"\x03\xed"), close(1002), failed(CloseCode(super::CloseCode(1005)))),
         ("§5.1 unmasked", plain(0x81, b"x"), close(1002), failed(Unmasked)),
         ("§5.5 long ping", masked(0x89, &[0; 126]), close(1002), failed(ControlTooLong)),
-        ("9.x frame beyond the limit", masked(0x82, b"")[..1].iter().copied().chain([0xff, 0, 0, 0, 0, 1, 0, 0, 1]).collect(), close(1009), failed(FrameTooBig { len: (16 << 20) + 1, max: 16 << 20 })),
+        (
+            "9.x frame beyond the limit",
+            masked(0x82, b"")[..1].iter().copied().chain([0xff, 0, 0, 0, 0, 1, 0, 0, 1]).collect(),
+            close(1009),
+            failed(FrameTooBig { len: (16 << 20) + 1, max: 16 << 20 }),
+        ),
     ];
     for (name, input, wire, last_event) in &rows {
         check(name, input, &[], wire, last_event);
@@ -205,7 +251,8 @@ fn a_large_message_is_assembled_and_echoed_whichever_way_it_comes() {
         Err(error) => text[..error.valid_up_to()].to_vec(),
     };
     let whole = masked(0x81, &text);
-    let fragments: Vec<u8> = [masked(0x01, &text[..1_000_001]), masked(0x89, b"?"), masked(0x80, &text[1_000_001..])].concat();
+    let fragments: Vec<u8> =
+        [masked(0x01, &text[..1_000_001]), masked(0x89, b"?"), masked(0x80, &text[1_000_001..])].concat();
     let echo = plain(0x81, &text);
     for cuts in [&[1 << 30][..], &[100_000], &[20, 70_000, 1, 5], &[131_072], &[7_777]] {
         let mut workspace = Workspace::new();
@@ -220,7 +267,10 @@ fn a_large_message_is_assembled_and_echoed_whichever_way_it_comes() {
 
 #[test]
 fn decoding_stops_at_the_high_water_mark_and_nothing_is_lost() {
-    let settings = Settings { limits: Limits { queue_high_bytes: 1000, queue_low_bytes: 100, ..Limits::DEFAULT }, ..Settings::default() };
+    let settings = Settings {
+        limits: Limits { queue_high_bytes: 1000, queue_low_bytes: 100, ..Limits::DEFAULT },
+        ..Settings::default()
+    };
     let (mut workspace, now) = (Workspace::new(), Instant::now());
     let mut connection = opened(Role::Server, settings, now);
     let input: Vec<u8> = (0..100).flat_map(|at| masked(0x82, &[at; 50])).collect();
@@ -290,8 +340,10 @@ fn a_client_masks_leaves_tcp_to_the_server_and_refuses_masked_frames() {
     let now = Instant::now();
     let mut workspace = Workspace::with_mask_keys(Box::new(|| [1, 2, 3, 4]));
     let mut connection = opened(Role::Client, Settings::default(), now);
-    let played = play(&mut connection, &mut workspace, &[plain(0x81, b"hi"), plain(0x88, b"\x03\xe8")].concat(), &[], false);
-    let expected = [&[0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2][..], &[0x88, 0x82, 1, 2, 3, 4, 3 ^ 1, 0xe8 ^ 2]].concat();
+    let played =
+        play(&mut connection, &mut workspace, &[plain(0x81, b"hi"), plain(0x88, b"\x03\xe8")].concat(), &[], false);
+    let expected =
+        [&[0x81, 0x82, 1, 2, 3, 4, b'h' ^ 1, b'i' ^ 2][..], &[0x88, 0x82, 1, 2, 3, 4, 3 ^ 1, 0xe8 ^ 2]].concat();
     assert_eq!(hex(&played.wire), hex(&expected));
     assert_eq!(connection.shutdown(), Shutdown::AwaitEof);
 

@@ -9,9 +9,8 @@ use super::{
     decoder::Chunk,
     error::ProtocolError,
     frame::{FrameHeader, Opcode, Place},
-    handshake::{Opened, Refusal, client, server},
+    handshake::{Opened, Refusal, server},
     limits::Role,
-    mask::mask,
     outbox::Slices,
     pool::HEADROOM,
     sender::{Message, Sender},
@@ -144,12 +143,7 @@ impl<'t> Turn<'t> {
         self.heard();
         let connection = &mut *self.connection;
         let Some(message) = &mut connection.message else { return };
-        let place = Place {
-            role: connection.role,
-            message: None,
-            deflate: false,
-            limits: &connection.settings.limits,
-        };
+        let place = Place { role: connection.role, message: None, deflate: false, limits: &connection.settings.limits };
         // The decoder is inside a payload, so it judges nothing, unmasks, and counts.
         let decoded = connection.decoder.decode(message.spare(len), &place);
         debug_assert!(matches!(&decoded, Ok(Some(chunk)) if chunk.at == (0..len)));
@@ -186,7 +180,10 @@ impl<'t> Turn<'t> {
             return;
         }
         match wait {
-            Wait::Handshake if self.connection.role == Role::Server => self.refuse(Refusal::HandshakeTimeout),
+            Wait::Handshake if self.connection.role == Role::Server => {
+                let timeout = self.connection.settings.timeouts.handshake;
+                self.refuse(Refusal::HandshakeTimeout { timeout });
+            }
             Wait::Handshake => self.end(Closure::TimedOut(wait), Shutdown::Abort),
             Wait::WriteStall | Wait::Close => self.end(Closure::TimedOut(wait), Shutdown::Abort),
             Wait::Idle => {
@@ -343,7 +340,8 @@ impl<'t> Turn<'t> {
                     let at = self.workspace.input.start;
                     let at = at + chunk.at.start..at + chunk.at.end;
                     self.workspace.consume(chunk.at.end);
-                    let step = if chunk.header.opcode.is_control() { self.control(&chunk, at) } else { self.data(&chunk, at) };
+                    let step =
+                        if chunk.header.opcode.is_control() { self.control(&chunk, at) } else { self.data(&chunk, at) };
                     if step.is_some() {
                         return step;
                     }
@@ -358,11 +356,8 @@ impl<'t> Turn<'t> {
     fn may_decode(&mut self) -> bool {
         let queued = self.connection.outbox.len() + self.workspace.lanes.len();
         let limits = &self.connection.settings.limits;
-        self.connection.paused = if self.connection.paused {
-            queued > limits.queue_low_bytes
-        } else {
-            queued >= limits.queue_high_bytes
-        };
+        self.connection.paused =
+            if self.connection.paused { queued > limits.queue_low_bytes } else { queued >= limits.queue_high_bytes };
         !self.connection.paused || matches!(self.connection.phase, Phase::Done(_))
     }
 
@@ -417,7 +412,10 @@ impl<'t> Turn<'t> {
     fn control(&mut self, chunk: &Chunk, at: Range<usize>) -> Option<Step> {
         let part = self.workspace.window.get(at).unwrap_or_default();
         if !(chunk.begins && chunk.ends) {
-            let held = self.connection.control.get_or_insert_with(|| Box::new(Held { octets: [0; CONTROL_BYTES_MAX], len: 0 }));
+            let held = self
+                .connection
+                .control
+                .get_or_insert_with(|| Box::new(Held { octets: [0; CONTROL_BYTES_MAX], len: 0 }));
             if let Some(room) = held.octets.get_mut(held.len..held.len + part.len()) {
                 room.copy_from_slice(part);
                 held.len += part.len();
@@ -544,7 +542,7 @@ impl<'t> Turn<'t> {
                     return None;
                 }
             },
-            Some(asked) => match client::check(head, asked, &settings.limits) {
+            Some(asked) => match asked.check(head, &settings.limits) {
                 Ok(opened) => opened,
                 Err(error) => {
                     self.end(Closure::HandshakeFailed(error), Shutdown::Flush);
@@ -587,7 +585,7 @@ impl Drop for Turn<'_> {
         } else if connection.stalled.is_none() {
             connection.stalled = Some(*now);
         }
-        if !input.is_empty() && !matches!(connection.phase, Phase::Done(_)) {
+        if input.start < input.end && !matches!(connection.phase, Phase::Done(_)) {
             connection.carry = window.get(input.clone()).unwrap_or_default().to_vec();
         }
         workspace.end_turn();

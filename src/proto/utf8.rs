@@ -83,9 +83,9 @@ mod tests {
     fn the_first_bad_octet_fails_not_the_last_of_its_code_point() {
         for (octets, at) in [
             (&b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90"[..], 12), // above U+10FFFF
-            (b"\xed\xa0", 1),                                                    // surrogate
-            (b"\xe0\x80", 1),                                                    // overlong
-            (b"\xf0\x8f", 1),                                                    // overlong
+            (b"\xed\xa0", 1),                                                   // surrogate
+            (b"\xe0\x80", 1),                                                   // overlong
+            (b"\xf0\x8f", 1),                                                   // overlong
             (b"\xc0", 0),
             (b"\xf5", 0),
             (b"\xff", 0),
@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn edges_of_the_code_space_are_valid() {
-        for octets in [&b"\xf4\x8f\xbf\xbf"[..], b"\xed\x9f\xbf", b"\xee\x80\x80", b"\xef\xbf\xbe", b"\xc2\x80", b"\0"] {
+        for octets in [&b"\xf4\x8f\xbf\xbf"[..], b"\xed\x9f\xbf", b"\xee\x80\x80", b"\xef\xbf\xbe", b"\xc2\x80", b"\0"]
+        {
             assert_eq!(fails_at(octets), None, "{octets:x?}");
         }
     }

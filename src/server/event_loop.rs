@@ -16,7 +16,10 @@ use super::{
     frame_log::{CurrentConnection, FrameLog},
 };
 use crate::{
-    net::{Deadlines, Listener, TlsScratch, Transport, listener::{is_out_of_descriptors, is_transient}},
+    net::{
+        Deadlines, Listener, TlsScratch, TlsStream, Transport,
+        listener::{is_out_of_descriptors, is_transient},
+    },
     proto::{Connection, Settings, Workspace, handshake::Refusal},
     session::{ConnId, Handler, Pumped, Session, Shared},
 };
@@ -49,6 +52,8 @@ pub struct BindError {
 
 struct Door {
     listener: Listener,
+    /// With the real port.
+    addr: SocketAddr,
     tls: bool,
     /// There may be connections to accept: edges are not repeated.
     knocking: bool,
@@ -103,19 +108,22 @@ enum State {
 
 impl<H> std::fmt::Debug for Server<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("sessions", &self.slots.len()).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("sessions", &self.slots.len())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
 impl<H> Server<H> {
     /// The ws addresses, with real ports.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.doors.iter().filter(|door| !door.tls).map(|door| door.listener.local_addr()).collect()
+        self.doors.iter().filter(|door| !door.tls).map(|door| door.addr).collect()
     }
 
     /// The wss addresses, with real ports.
     pub fn local_addrs_tls(&self) -> Vec<SocketAddr> {
-        self.doors.iter().filter(|door| door.tls).map(|door| door.listener.local_addr()).collect()
+        self.doors.iter().filter(|door| door.tls).map(|door| door.addr).collect()
     }
 
     /// To end the loop from another thread, or to give it a new certificate.
@@ -138,10 +146,12 @@ impl<H: Handler> Server<H> {
         let mut doors: Vec<Door> = Vec::new();
         for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
             let on_error = |source| BindError { addr, tls, source };
-            let mut listener = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
+            let mut listener =
+                Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
             let token = Token(WAKER.0 - 1 - doors.len());
             poll.registry().register(&mut listener, token, Interest::READABLE).map_err(on_error)?;
-            doors.push(Door { listener, tls, knocking: false });
+            let addr = listener.local_addr().map_err(on_error)?;
+            doors.push(Door { listener, addr, tls, knocking: false });
         }
         let mut workspace = Workspace::new();
         let current = config.log_frames.then(CurrentConnection::default);
@@ -327,11 +337,8 @@ impl<H: Handler> Server<H> {
         tracing::info!(connections = self.slots.len(), "draining");
         self.state = State::Draining(self.shared.now + self.keep.grace);
         self.doors.clear();
-        let ids: Vec<ConnId> = self
-            .slots
-            .iter()
-            .map(|(key, slot)| ConnId { key: key as u32, generation: slot.generation })
-            .collect();
+        let ids: Vec<ConnId> =
+            self.slots.iter().map(|(key, slot)| ConnId { key: key as u32, generation: slot.generation }).collect();
         for id in ids {
             self.pump(id, Session::go_away);
         }
@@ -372,8 +379,8 @@ impl<H: Handler> Server<H> {
             return self.turn_away(socket, tls);
         }
         let transport = match (&self.tls, tls) {
-            (Some(config), true) => match Transport::tls_server(socket, config.clone()) {
-                Ok(transport) => transport,
+            (Some(config), true) => match TlsStream::server(socket, config.clone()) {
+                Ok(stream) => Transport::Tls(Box::new(stream)),
                 Err(error) => return tracing::warn!(%error, "cannot begin TLS"),
             },
             (None, true) => return,
@@ -403,19 +410,28 @@ impl<H: Handler> Server<H> {
         tracing::debug!(target: "wslab::conn", max = self.keep.connections_max, "turned away");
         if !tls {
             let mut answer = Vec::new();
-            Refusal::TooManyConnections { max: self.keep.connections_max }.write(&self.shared.workspace.date(), &mut answer);
+            let refusal = Refusal::TooManyConnections {
+                connections_max: self.keep.connections_max,
+                retry_after: Duration::from_secs(1),
+            };
+            refusal.write(self.shared.workspace.date(), &mut answer);
             // Best effort: what a fresh socket does not take at once is not worth holding.
             let mut transport = Transport::Plain(socket);
             let tls = &mut self.shared.tls;
             let _ = transport.write(tls, &[io::IoSlice::new(&answer)]);
             let _ = transport.close_write(tls);
-            let _ = transport.discard(tls, self.shared.linger_bytes_max);
+            let _ = transport.discard(tls);
         }
     }
 }
 
 fn on_poll(config: &Config, source: io::Error) -> BindError {
-    let first = config.listen.iter().map(|addr| (*addr, false)).chain(config.listen_tls.iter().map(|addr| (*addr, true))).next();
+    let first = config
+        .listen
+        .iter()
+        .map(|addr| (*addr, false))
+        .chain(config.listen_tls.iter().map(|addr| (*addr, true)))
+        .next();
     let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
     BindError { addr, tls, source }
 }

@@ -70,7 +70,15 @@ enum End {
 impl<S: Socket> Session<S> {
     /// A peer whose socket was just accepted (or connected).
     pub fn new(transport: Transport<S>, connection: Connection) -> Self {
-        Session { transport, connection, end: End::Open, readable: false, writable: true, peer_ended: false, opened: false }
+        Session {
+            transport,
+            connection,
+            end: End::Open,
+            readable: false,
+            writable: true,
+            peer_ended: false,
+            opened: false,
+        }
     }
 
     /// Notes readiness. `pump` acts on it.
@@ -264,7 +272,7 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
         let taken = transport.write(tls, &slices)?;
         turn.advance(taken);
         // A plain socket that takes less than it is offered is full; asking it again would only tell so.
-        if taken == 0 || (taken < offered && transport.is_plain()) {
+        if taken == 0 || (taken < offered && matches!(transport, Transport::Plain(_))) {
             return Ok(false);
         }
     }
@@ -272,9 +280,13 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
 
 /// One read: octets, whether the socket is drained, whether the peer has ended.
 #[inline]
-fn read<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> std::io::Result<(usize, bool, bool)> {
+fn read<S: Socket>(
+    transport: &mut Transport<S>,
+    turn: &mut Turn<'_>,
+    tls: &mut TlsScratch,
+) -> std::io::Result<(usize, bool, bool)> {
     // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
-    let direct = transport.is_plain().then(|| turn.spare_payload()).flatten();
+    let direct = matches!(transport, Transport::Plain(_)).then(|| turn.spare_payload()).flatten();
     let into_message = direct.is_some();
     let room = match direct {
         Some(room) => room,
@@ -288,6 +300,10 @@ fn read<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
         Read::Data { n, drained } => (n, drained, false),
         Read::Eof { n } => (n, true, true),
     };
-    if into_message { turn.filled_payload(octets) } else { turn.filled(octets) }
+    if into_message {
+        turn.filled_payload(octets)
+    } else {
+        turn.filled(octets)
+    }
     Ok((octets, drained, eof))
 }

@@ -9,7 +9,8 @@ use rustls::{
     pki_types::ServerName,
     server::{ServerConnectionData, UnbufferedServerConnection},
     unbuffered::{
-        ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
+        ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
+        WriteTraffic,
     },
 };
 
@@ -68,7 +69,13 @@ impl Engine {
 
     /// Processes whole records from `incoming`: plaintext goes to `into` and, where a record does not fit, its end to `parked`;
     /// handshake records to be sent go to `out`.
-    pub(super) fn pump(&mut self, incoming: &mut [u8], into: &mut [u8], parked: &mut Vec<u8>, out: &mut Outgoing) -> Pumped {
+    pub(super) fn pump(
+        &mut self,
+        incoming: &mut [u8],
+        into: &mut [u8],
+        parked: &mut Vec<u8>,
+        out: &mut Outgoing,
+    ) -> Pumped {
         match self {
             Self::Server(conn) => pump(conn, incoming, into, parked, out),
             Self::Client(conn) => pump(conn, incoming, into, parked, out),

@@ -187,7 +187,11 @@ mod tests {
         check(Some(&both), Some(&both), "");
         check(None, Some(key), "{chain}: cannot read: No such file or directory (os error 2): give the path");
         check(Some(cert), None, "{key}: cannot read: No such file");
-        check(Some(""), Some(key), "{chain}: no CERTIFICATE section: give a PEM file with the server's certificate first");
+        check(
+            Some(""),
+            Some(key),
+            "{chain}: no CERTIFICATE section: give a PEM file with the server's certificate first",
+        );
         check(Some(key), Some(key), "{chain}: no CERTIFICATE section: the file holds a private key: are");
         check(Some(cert), Some(""), "{key}: no PRIVATE KEY section: give a PEM file with the private key");
         check(Some(cert), Some(cert), "{key}: no PRIVATE KEY section: the file holds a certificate: are");

@@ -61,14 +61,8 @@ mod tests {
     #[test]
     fn accept_is_what_the_rfc_computes() {
         // §1.3 and §4.2.2 step 5.4.
-        assert_eq!(
-            &accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="),
-            b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
-        assert_eq!(
-            &encode_key(b"the sample nonce"),
-            b"dGhlIHNhbXBsZSBub25jZQ=="
-        );
+        assert_eq!(&accept_key(b"dGhlIHNhbXBsZSBub25jZQ=="), b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(&encode_key(b"the sample nonce"), b"dGhlIHNhbXBsZSBub25jZQ==");
     }
 
     #[test]

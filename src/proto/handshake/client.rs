@@ -136,11 +136,7 @@ impl Request<'_> {
     /// [`RequestError`] for a part that is not what its place demands, such as a value with a line break; then nothing is appended.
     pub fn write(&self, out: &mut Vec<u8>) -> Result<(), RequestError> {
         self.judge()?;
-        let mut put = |parts: &[&str]| {
-            parts
-                .iter()
-                .for_each(|part| out.extend_from_slice(part.as_bytes()))
-        };
+        let mut put = |parts: &[&str]| parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
         let key = accept::encode_key(&self.key);
         put(&[
             "GET ",
@@ -150,10 +146,7 @@ impl Request<'_> {
             "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: ",
         ]);
         // Base64 is ASCII.
-        put(&[
-            std::str::from_utf8(&key).unwrap_or_default(),
-            "\r\nSec-WebSocket-Version: 13\r\n",
-        ]);
+        put(&[std::str::from_utf8(&key).unwrap_or_default(), "\r\nSec-WebSocket-Version: 13\r\n"]);
         if let Some(origin) = self.origin {
             put(&["Origin: ", origin, "\r\n"]);
         }
@@ -179,18 +172,12 @@ impl Request<'_> {
         if !self.path.starts_with('/') || !is_resource(self.path.as_bytes()) {
             return Err(RequestError::Path);
         }
-        if self.origin.is_some_and(|origin| {
-            origin.is_empty() || !origin.bytes().all(|octet| octet.is_ascii_graphic())
-        }) {
+        if self.origin.is_some_and(|origin| origin.is_empty() || !origin.bytes().all(|octet| octet.is_ascii_graphic()))
+        {
             return Err(RequestError::Origin);
         }
         for (index, name) in self.subprotocols.iter().enumerate() {
-            if !token::is_token(name.as_bytes())
-                || self
-                    .subprotocols
-                    .iter()
-                    .take(index)
-                    .any(|earlier| earlier == name)
+            if !token::is_token(name.as_bytes()) || self.subprotocols.iter().take(index).any(|earlier| earlier == name)
             {
                 return Err(RequestError::Subprotocol { index });
             }
@@ -198,9 +185,11 @@ impl Request<'_> {
         if let Some(value) = self.extensions {
             extensions::offers([value.as_bytes()]).map_err(RequestError::Extensions)?;
         }
-        match self.headers.iter().position(|(name, value)| {
-            !is_free_header(name) || !token::is_field_value(value.as_bytes())
-        }) {
+        match self
+            .headers
+            .iter()
+            .position(|(name, value)| !is_free_header(name) || !token::is_field_value(value.as_bytes()))
+        {
             Some(index) => Err(RequestError::Header { index }),
             None => Ok(()),
         }
@@ -209,20 +198,9 @@ impl Request<'_> {
 
 /// Whether a caller may add a header of that name: not one that [`Request`] writes, nor one that announces content.
 fn is_free_header(name: &str) -> bool {
-    const TAKEN: [&str; 6] = [
-        "Host",
-        "Upgrade",
-        "Connection",
-        "Origin",
-        "Content-Length",
-        "Transfer-Encoding",
-    ];
-    let is_ours = name
-        .get(..14)
-        .is_some_and(|prefix| prefix.eq_ignore_ascii_case("Sec-WebSocket-"));
-    token::is_token(name.as_bytes())
-        && !is_ours
-        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
+    const TAKEN: [&str; 6] = ["Host", "Upgrade", "Connection", "Origin", "Content-Length", "Transfer-Encoding"];
+    let is_ours = name.get(..14).is_some_and(|prefix| prefix.eq_ignore_ascii_case("Sec-WebSocket-"));
+    token::is_token(name.as_bytes()) && !is_ours && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
 }
 
 /// Judges a complete response head against the request it answers.
@@ -233,18 +211,11 @@ fn is_free_header(name: &str) -> bool {
 /// # Errors
 ///
 /// The first [`HandshakeError`] that applies: the connection must not be used (RFC 6455 §4.1, end).
-pub fn check(
-    head: &[u8],
-    request: &Request<'_>,
-    limits: &Limits,
-) -> Result<Opened, HandshakeError> {
+pub fn check(head: &[u8], request: &Request<'_>, limits: &Limits) -> Result<Opened, HandshakeError> {
     with_head(head, Role::Client, limits, |head| {
         judge_status_line(head.start_line())?;
         // 2: the value is "websocket", not a list that holds it.
-        if !head
-            .at_most_one("Upgrade")?
-            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-        {
+        if !head.at_most_one("Upgrade")?.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
             return Err(HandshakeError::Upgrade);
         }
         // 3.
@@ -269,18 +240,9 @@ pub fn check(
 /// RFC 9112 §4: `HTTP-version SP status-code SP [reason]`. The last space is often forgotten, and harmless to miss.
 fn judge_status_line(line: &[u8]) -> Result<(), HandshakeError> {
     let mut parts = line.splitn(3, |&octet| octet == b' ');
-    let version = parts
-        .next()
-        .and_then(http_version)
-        .ok_or(HandshakeError::StatusLine)?;
+    let version = parts.next().and_then(http_version).ok_or(HandshakeError::StatusLine)?;
     let status = match parts.next() {
-        Some(
-            &[
-                hundreds @ b'1'..=b'9',
-                tens @ b'0'..=b'9',
-                ones @ b'0'..=b'9',
-            ],
-        ) => {
+        Some(&[hundreds @ b'1'..=b'9', tens @ b'0'..=b'9', ones @ b'0'..=b'9']) => {
             u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0')
         }
         _ => return Err(HandshakeError::StatusLine),
@@ -288,10 +250,7 @@ fn judge_status_line(line: &[u8]) -> Result<(), HandshakeError> {
     // 1: the status first, since a refusal tells more than its version.
     if status != 101 {
         let reason = parts.next().unwrap_or_default().escape_ascii().to_string();
-        return Err(HandshakeError::Status {
-            status,
-            reason: reason.into(),
-        });
+        return Err(HandshakeError::Status { status, reason: reason.into() });
     }
     match version {
         (1, 1..) => Ok(()),
@@ -300,44 +259,26 @@ fn judge_status_line(line: &[u8]) -> Result<(), HandshakeError> {
 }
 
 /// 6: only one that was offered; none at all is the server's right (§4.2.2).
-fn judge_subprotocol(
-    head: &Head<'_>,
-    request: &Request<'_>,
-) -> Result<Option<Box<str>>, HandshakeError> {
+fn judge_subprotocol(head: &Head<'_>, request: &Request<'_>) -> Result<Option<Box<str>>, HandshakeError> {
     let Some(value) = head.at_most_one("Sec-WebSocket-Protocol")? else {
         return Ok(None);
     };
-    match request
-        .subprotocols
-        .iter()
-        .find(|offered| offered.as_bytes() == value)
-    {
+    match request.subprotocols.iter().find(|offered| offered.as_bytes() == value) {
         Some(&offered) => Ok(Some(offered.into())),
-        None => Err(HandshakeError::Subprotocol {
-            name: value.escape_ascii().to_string().into(),
-        }),
+        None => Err(HandshakeError::Subprotocol { name: value.escape_ascii().to_string().into() }),
     }
 }
 
 /// 5: only those that were offered. Whether the parameters answer what was offered, the extension itself judges (§9.1).
-fn judge_extensions(
-    head: &Head<'_>,
-    request: &Request<'_>,
-) -> Result<Option<Box<str>>, HandshakeError> {
+fn judge_extensions(head: &Head<'_>, request: &Request<'_>) -> Result<Option<Box<str>>, HandshakeError> {
     const HEADER: &str = "Sec-WebSocket-Extensions";
     if !head.has(HEADER) {
         return Ok(None);
     }
-    let agreed =
-        extensions::offers(head.all(HEADER)).map_err(|_| Refusal::Invalid { header: HEADER })?;
+    let agreed = extensions::offers(head.all(HEADER)).map_err(|_| Refusal::Invalid { header: HEADER })?;
     let offered = extensions::offers(request.extensions.map(str::as_bytes)).unwrap_or_default();
-    if let Some(alien) = agreed
-        .iter()
-        .find(|one| !offered.iter().any(|offer| offer.name == one.name))
-    {
-        return Err(HandshakeError::Extension {
-            name: alien.name.into(),
-        });
+    if let Some(alien) = agreed.iter().find(|one| !offered.iter().any(|offer| offer.name == one.name)) {
+        return Err(HandshakeError::Extension { name: alien.name.into() });
     }
     // The grammar holds printable ASCII and tabs only, so this loses nothing.
     let values: Vec<_> = head.all(HEADER).map(String::from_utf8_lossy).collect();

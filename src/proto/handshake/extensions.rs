@@ -48,15 +48,9 @@ pub fn offers<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Offer
     for (line, value) in lines.into_iter().enumerate() {
         let mut cursor = Cursor::new(value);
         if read_line(&mut cursor, &mut offers).is_none() {
-            return Err(Malformed {
-                line,
-                at: cursor.at(),
-            });
+            return Err(Malformed { line, at: cursor.at() });
         }
-        last = Some(Malformed {
-            line,
-            at: cursor.at(),
-        });
+        last = Some(Malformed { line, at: cursor.at() });
     }
     match last {
         // §9.1: extension-list = 1#extension; a header that lists nothing is not one.
@@ -121,13 +115,7 @@ mod tests {
         };
         offers
             .iter()
-            .map(|offer| {
-                offer
-                    .params
-                    .iter()
-                    .map(render_param)
-                    .fold(offer.name.to_owned(), |all, one| all + &one)
-            })
+            .map(|offer| offer.params.iter().map(render_param).fold(offer.name.to_owned(), |all, one| all + &one))
             .collect()
     }
 

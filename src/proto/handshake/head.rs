@@ -28,11 +28,7 @@ pub(super) fn with_head<T, E: From<Refusal>>(
         return Err(explain(octets, role, limits).into());
     }
     // RFC 9112 §2.2: one empty line may come before a request.
-    let lines = if role == Role::Server {
-        octets.strip_prefix(b"\r\n").unwrap_or(octets)
-    } else {
-        octets
-    };
+    let lines = if role == Role::Server { octets.strip_prefix(b"\r\n").unwrap_or(octets) } else { octets };
     let Some(line_count) = count_lines(lines) else {
         return Err(explain(octets, role, limits).into());
     };
@@ -40,11 +36,7 @@ pub(super) fn with_head<T, E: From<Refusal>>(
         return Err(explain(octets, role, limits).into());
     };
     // RFC 9112 §3, §4: a reason phrase may hold tabs and octets from 0x80 on, a request line none of them.
-    let start_class = if role == Role::Server {
-        token::LINE
-    } else {
-        token::FIELD
-    };
+    let start_class = if role == Role::Server { token::LINE } else { token::FIELD };
     if token::run(start_line, start_class) != start_line.len() {
         return Err(explain(octets, role, limits).into());
     }
@@ -64,10 +56,7 @@ pub(super) fn with_head<T, E: From<Refusal>>(
         }
     };
     match httparse::parse_headers(fields, slots) {
-        Ok(httparse::Status::Complete((len, headers))) if len == fields.len() => judge(Head {
-            start_line,
-            headers,
-        }),
+        Ok(httparse::Status::Complete((len, headers))) if len == fields.len() => judge(Head { start_line, headers }),
         _ => Err(explain(octets, role, limits).into()),
     }
 }
@@ -94,17 +83,12 @@ impl<'a> Head<'a> {
     pub(super) fn at_most_one(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.all(name);
         let value = values.next();
-        if values.next().is_some() {
-            Err(Refusal::Repeated { header: name })
-        } else {
-            Ok(value)
-        }
+        if values.next().is_some() { Err(Refusal::Repeated { header: name }) } else { Ok(value) }
     }
 
     /// The value of a header that must have one line.
     pub(super) fn exactly_one(&self, name: &'static str) -> Result<&'a [u8], Refusal> {
-        self.at_most_one(name)?
-            .ok_or(Refusal::Missing { header: name })
+        self.at_most_one(name)?.ok_or(Refusal::Missing { header: name })
     }
 
     /// Whether a list of tokens holds `word`, without case. A list that holds anything else than tokens is refused.
@@ -114,19 +98,10 @@ impl<'a> Head<'a> {
 
     /// The same for a list of protocols, each `name` or `name/version` (RFC 9110 §7.8).
     pub(super) fn lists_protocol(&self, name: &'static str, word: &str) -> Result<bool, Refusal> {
-        self.lists(name, word, |element| {
-            element
-                .splitn(2, |&octet| octet == b'/')
-                .all(token::is_token)
-        })
+        self.lists(name, word, |element| element.splitn(2, |&octet| octet == b'/').all(token::is_token))
     }
 
-    fn lists(
-        &self,
-        name: &'static str,
-        word: &str,
-        is_element: impl Fn(&[u8]) -> bool,
-    ) -> Result<bool, Refusal> {
+    fn lists(&self, name: &'static str, word: &str, is_element: impl Fn(&[u8]) -> bool) -> Result<bool, Refusal> {
         let mut found = false;
         for element in token::list(self.all(name)) {
             if !is_element(element) {
@@ -167,8 +142,5 @@ fn split_line(octets: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The precise reason, in the scanner's words, for octets that are no head.
 #[cold]
 fn explain(octets: &[u8], role: Role, limits: &Limits) -> Refusal {
-    HeadScanner::new(role)
-        .push(octets, limits)
-        .err()
-        .unwrap_or(Refusal::NotAHead)
+    HeadScanner::new(role).push(octets, limits).err().unwrap_or(Refusal::NotAHead)
 }

@@ -103,6 +103,9 @@ pub enum Refusal {
         /// When another attempt makes sense; sent in whole seconds, rounded up.
         retry_after: Duration,
     },
+    /// The server is about to end (RFC 9110 §15.6.4).
+    #[error("the server is shutting down")]
+    ShuttingDown,
 
     // The request line.
     /// Not `method SP target SP HTTP-version` (RFC 9112 §3).
@@ -203,7 +206,7 @@ impl Refusal {
             Refusal::TargetTooLong { .. } => 414,
             Refusal::WebSocketVersion { .. } => 426,
             Refusal::HeadTooLong { .. } | Refusal::TooManyLines { .. } => 431,
-            Refusal::TooManyConnections { .. } => 503,
+            Refusal::TooManyConnections { .. } | Refusal::ShuttingDown => 503,
             _ => 400,
         }
     }
@@ -223,22 +226,14 @@ impl Refusal {
             // RFC 9110 §15.5.6: a 405 lists what is allowed.
             Refusal::Method { .. } => out.write_all(b"Allow: GET\r\n"),
             // RFC 6455 §4.4: the versions we speak. RFC 9110 §15.5.22: a 426 names the protocol; §7.8: and Connection lists it.
-            Refusal::WebSocketVersion { .. } => {
-                out.write_all(b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n")
-            }
+            Refusal::WebSocketVersion { .. } => out.write_all(b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"),
             Refusal::TooManyConnections { retry_after, .. } => {
-                let seconds = retry_after
-                    .as_secs()
-                    .saturating_add(u64::from(retry_after.subsec_nanos() > 0));
+                let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 write!(out, "Retry-After: {seconds}\r\n")
             }
             _ => Ok(()),
         };
-        let connection = if matches!(self, Refusal::WebSocketVersion { .. }) {
-            "close, Upgrade"
-        } else {
-            "close"
-        };
+        let connection = if matches!(self, Refusal::WebSocketVersion { .. }) { "close, Upgrade" } else { "close" };
         let _ = write!(
             out,
             "Connection: {connection}\r\nContent-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nContent-Length: {}\r\n\r\n",
@@ -276,28 +271,19 @@ impl Refusal {
             Refusal::TooManyConnections { .. } => "all connections are taken".to_owned(),
             other => other.to_string(),
         };
-        format!(
-            "{} {}: {what}\n{}\n",
-            self.status(),
-            self.reason(),
-            self.advice()
-        )
+        format!("{} {}: {what}\n{}\n", self.status(), self.reason(), self.advice())
     }
 
     fn advice(&self) -> &'static str {
         match self {
-            Refusal::TlsOnPlainPort => {
-                "connect to the TLS port with wss://, or to this one with ws://"
-            }
+            Refusal::TlsOnPlainPort => "connect to the TLS port with wss://, or to this one with ws://",
             Refusal::TargetTooLong { .. } => "shorten the URL",
             Refusal::HeadTooLong { .. } | Refusal::TooManyLines { .. } => {
                 "send fewer or shorter headers (cookies are often the cause)"
             }
             Refusal::HandshakeTimeout { .. } => "send the whole request at once",
-            Refusal::TooManyConnections { .. } => "try again later",
-            Refusal::HttpVersion { .. } => {
-                "use HTTP/1.1; a proxy in front must speak it to this server"
-            }
+            Refusal::TooManyConnections { .. } | Refusal::ShuttingDown => "try again later",
+            Refusal::HttpVersion { .. } => "use HTTP/1.1; a proxy in front must speak it to this server",
             Refusal::Method { .. } => "open a WebSocket with GET",
             Refusal::Content { .. } => "send no content with the request",
             Refusal::UpgradeDropped | Refusal::ConnectionWithoutUpgrade => {
@@ -312,9 +298,8 @@ impl Refusal {
 }
 
 fn page(urls: &[String]) -> String {
-    let mut page = String::from(
-        "This is a WebSocket server (RFC 6455). It serves no pages; connect with a WebSocket client",
-    );
+    let mut page =
+        String::from("This is a WebSocket server (RFC 6455). It serves no pages; connect with a WebSocket client");
     page.push_str(if urls.is_empty() { ".\n" } else { " to:\n" });
     for url in urls {
         page.push_str("  ");

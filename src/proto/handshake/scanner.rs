@@ -61,12 +61,7 @@ enum State {
 impl HeadScanner {
     /// A scanner at the start of a connection. `role` is our own: a server reads requests, a client reads responses.
     pub fn new(role: Role) -> Self {
-        HeadScanner {
-            role,
-            state: State::Start,
-            bytes_seen: 0,
-            lines_seen: 0,
-        }
+        HeadScanner { role, state: State::Start, bytes_seen: 0, lines_seen: 0 }
     }
 
     /// Takes the octets that follow those of the call before.
@@ -119,29 +114,19 @@ impl HeadScanner {
                 return Ok(Some(octets.len() - rest.len()));
             }
         }
-        if self.bytes_seen >= limits.head_bytes_max {
-            Err(self.too_long(limits))
-        } else {
-            Ok(None)
-        }
+        if self.bytes_seen >= limits.head_bytes_max { Err(self.too_long(limits)) } else { Ok(None) }
     }
 
     fn step(&mut self, octet: u8, limits: &Limits) -> Result<State, Refusal> {
         match (&self.state, octet) {
             // A client that speaks TLS waits for an answer to its first record: tell it now, not after a time-out.
-            (State::Start, TLS_HANDSHAKE) if self.role == Role::Server => {
-                Err(Refusal::TlsOnPlainPort)
-            }
+            (State::Start, TLS_HANDSHAKE) if self.role == Role::Server => Err(Refusal::TlsOnPlainPort),
             // RFC 9112 §2.2: a server ignores an empty line (we: one) before the request line.
             (State::Start, b'\r') if self.role == Role::Server => Ok(State::LeadingLf),
             (State::LeadingLf, b'\n') => Ok(State::StartLineFirst),
 
             (State::Start | State::StartLineFirst, octet) if is_in(octet, TCHAR) => {
-                Ok(if self.role == Role::Server {
-                    State::Method
-                } else {
-                    State::StartLine
-                })
+                Ok(if self.role == Role::Server { State::Method } else { State::StartLine })
             }
             (State::Method, b' ') => Ok(State::StartLine),
             (State::StartLine, b'\r') => Ok(State::StartLineLf),
@@ -151,9 +136,7 @@ impl HeadScanner {
             (State::EndLf, b'\n') => Ok(State::Ended),
             (State::LineFirst, octet) if is_in(octet, TCHAR) => {
                 if self.lines_seen >= limits.head_lines_max {
-                    return Err(Refusal::TooManyLines {
-                        head_lines_max: limits.head_lines_max,
-                    });
+                    return Err(Refusal::TooManyLines { head_lines_max: limits.head_lines_max });
                 }
                 self.lines_seen += 1;
                 Ok(State::Name)
@@ -172,9 +155,7 @@ impl HeadScanner {
         match (&self.state, octet) {
             // RFC 9112 §2.2: a CR that no LF follows is invalid, wherever it stands.
             (State::LeadingLf | State::StartLineLf | State::ValueLf | State::EndLf, _) => {
-                Refusal::BareCr {
-                    at: at.saturating_sub(1),
-                }
+                Refusal::BareCr { at: at.saturating_sub(1) }
             }
             // §2.2 allows to take a lone LF for a line's end; two parsers that disagree on it are a request smuggler's door.
             (_, b'\n') => Refusal::BareLf { at },
@@ -184,9 +165,7 @@ impl HeadScanner {
             (State::Name, b' ' | b'\t') => Refusal::SpaceInName { at },
             (State::Name, b'\r') => Refusal::NoColon { at },
             (State::Start | State::StartLineFirst | State::Method, b'\r') => Refusal::StartLine,
-            (_, octet) if octet.is_ascii_control() && octet != b'\t' => {
-                Refusal::ControlOctet { octet, at }
-            }
+            (_, octet) if octet.is_ascii_control() && octet != b'\t' => Refusal::ControlOctet { octet, at },
             (State::LineFirst | State::Name, octet) => Refusal::NameOctet { octet, at },
             (_, octet) => Refusal::StartLineOctet { octet, at },
         }

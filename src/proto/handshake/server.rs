@@ -29,12 +29,7 @@ const METHOD_SHOWN_LEN: usize = 32;
 /// assert!(out.starts_with(b"HTTP/1.1 101 "));
 /// # Ok::<(), wslab::proto::handshake::Refusal>(())
 /// ```
-pub fn answer(
-    head: &[u8],
-    settings: &Settings,
-    date: &str,
-    out: &mut Vec<u8>,
-) -> Result<Opened, Refusal> {
+pub fn answer(head: &[u8], settings: &Settings, date: &str, out: &mut Vec<u8>) -> Result<Opened, Refusal> {
     with_head(head, Role::Server, &settings.limits, |head| {
         let upgrade = judge(&head, settings)?;
         upgrade.write(settings.policy.server_name.as_deref(), date, out);
@@ -60,15 +55,11 @@ fn judge<'a>(head: &Head<'a>, settings: &Settings) -> Result<Upgrade<'a>, Refusa
 
     // §4.2.1, 3: any list of protocols may be offered, ours among them.
     if !head.lists_protocol("Upgrade", "websocket")? {
-        return Err(
-            if head.has("Sec-WebSocket-Key") || head.has("Sec-WebSocket-Version") {
-                Refusal::UpgradeDropped
-            } else {
-                Refusal::Page {
-                    urls: policy.urls.clone().into(),
-                }
-            },
-        );
+        return Err(if head.has("Sec-WebSocket-Key") || head.has("Sec-WebSocket-Version") {
+            Refusal::UpgradeDropped
+        } else {
+            Refusal::Page { urls: policy.urls.clone().into() }
+        });
     }
     // §4.2.1, 4.
     if !head.lists_token("Connection", "Upgrade")? {
@@ -77,9 +68,7 @@ fn judge<'a>(head: &Head<'a>, settings: &Settings) -> Result<Upgrade<'a>, Refusa
     judge_version(head)?;
     let key = head.exactly_one("Sec-WebSocket-Key")?;
     if !accept::is_key(key) {
-        return Err(Refusal::Invalid {
-            header: "Sec-WebSocket-Key",
-        });
+        return Err(Refusal::Invalid { header: "Sec-WebSocket-Key" });
     }
     let origin = judge_origin(head, policy.origins.as_deref())?;
     if let Some(paths) = &policy.paths {
@@ -90,24 +79,16 @@ fn judge<'a>(head: &Head<'a>, settings: &Settings) -> Result<Upgrade<'a>, Refusa
     }
     let subprotocol = choose_subprotocol(head, &policy.subprotocols)?;
     // §9.1: what breaks the grammar fails the handshake. None is spoken yet, so every offer is declined by silence.
-    extensions::offers(head.all("Sec-WebSocket-Extensions")).map_err(|_| Refusal::Invalid {
-        header: "Sec-WebSocket-Extensions",
-    })?;
+    extensions::offers(head.all("Sec-WebSocket-Extensions"))
+        .map_err(|_| Refusal::Invalid { header: "Sec-WebSocket-Extensions" })?;
 
-    Ok(Upgrade {
-        target,
-        host,
-        key,
-        origin,
-        subprotocol,
-    })
+    Ok(Upgrade { target, host, key, origin, subprotocol })
 }
 
 /// RFC 9112 §3: method, target and version, one space between. A method that is not GET is told only to who speaks our version.
 fn judge_request_line(line: &[u8]) -> Result<Target<'_>, Refusal> {
     let mut parts = line.split(|&octet| octet == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(Refusal::StartLine);
     };
@@ -122,9 +103,7 @@ fn judge_request_line(line: &[u8]) -> Result<Target<'_>, Refusal> {
     }
     // RFC 9110 §9.1: methods are case-sensitive.
     if method != "GET" {
-        return Err(Refusal::Method {
-            method: method.get(..METHOD_SHOWN_LEN).unwrap_or(method).into(),
-        });
+        return Err(Refusal::Method { method: method.get(..METHOD_SHOWN_LEN).unwrap_or(method).into() });
     }
     Target::parse(target).ok_or(Refusal::Target)
 }
@@ -143,20 +122,14 @@ fn judge_host<'a>(head: &Head<'a>, target: Target<'a>) -> Result<&'a str, Refusa
 /// An upgrade has no content: octets behind the head are frames, and must be nothing else to any intermediary.
 fn refuse_content(head: &Head<'_>) -> Result<(), Refusal> {
     if head.has("Transfer-Encoding") {
-        return Err(Refusal::Content {
-            header: "Transfer-Encoding",
-        });
+        return Err(Refusal::Content { header: "Transfer-Encoding" });
     }
     for value in head.all("Content-Length") {
         if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Refusal::Invalid {
-                header: "Content-Length",
-            });
+            return Err(Refusal::Invalid { header: "Content-Length" });
         }
         if value.iter().any(|&digit| digit != b'0') {
-            return Err(Refusal::Content {
-                header: "Content-Length",
-            });
+            return Err(Refusal::Content { header: "Content-Length" });
         }
     }
     Ok(())
@@ -167,9 +140,7 @@ fn judge_version(head: &Head<'_>) -> Result<(), Refusal> {
     match head.at_most_one("Sec-WebSocket-Version") {
         Ok(Some(b"13")) => Ok(()),
         Ok(Some(value)) => {
-            let offered = std::str::from_utf8(value)
-                .ok()
-                .and_then(|text| text.parse().ok());
+            let offered = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             Err(Refusal::WebSocketVersion { offered })
         }
         Ok(None) | Err(_) => Err(Refusal::WebSocketVersion { offered: None }),
@@ -177,10 +148,7 @@ fn judge_version(head: &Head<'_>) -> Result<(), Refusal> {
 }
 
 /// §10.2. A request without `Origin` is no browser's.
-fn judge_origin<'a>(
-    head: &Head<'a>,
-    origins: Option<&[String]>,
-) -> Result<Option<&'a str>, Refusal> {
+fn judge_origin<'a>(head: &Head<'a>, origins: Option<&[String]>) -> Result<Option<&'a str>, Refusal> {
     let Some(value) = head.at_most_one("Origin")? else {
         return Ok(None);
     };
@@ -192,24 +160,15 @@ fn judge_origin<'a>(
         return Err(Refusal::Invalid { header: "Origin" });
     };
     match origins {
-        Some(allowed)
-            if !allowed
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(origin)) =>
-        {
-            Err(Refusal::Origin {
-                origin: origin.into(),
-            })
+        Some(allowed) if !allowed.iter().any(|known| known.eq_ignore_ascii_case(origin)) => {
+            Err(Refusal::Origin { origin: origin.into() })
         }
         _ => Ok(Some(origin)),
     }
 }
 
 /// §4.2.2, `/subprotocol/`. All offers are judged, also those that are not taken.
-fn choose_subprotocol<'a>(
-    head: &Head<'a>,
-    wanted: &Subprotocols,
-) -> Result<Option<&'a str>, Refusal> {
+fn choose_subprotocol<'a>(head: &Head<'a>, wanted: &Subprotocols) -> Result<Option<&'a str>, Refusal> {
     const HEADER: &str = "Sec-WebSocket-Protocol";
     if !head.has(HEADER) {
         return Ok(None);
@@ -226,17 +185,11 @@ fn choose_subprotocol<'a>(
     let chosen = match wanted {
         Subprotocols::First => offered.first().copied(),
         Subprotocols::None => None,
-        Subprotocols::List(known) => offered
-            .iter()
-            .copied()
-            .find(|&offer| known.iter().any(|name| name == offer)),
+        Subprotocols::List(known) => offered.iter().copied().find(|&offer| known.iter().any(|name| name == offer)),
     };
     // §4.1, 10: they are unique. Sorted, because a head has room for thousands and pairs would cost the square of it.
     offered.sort_unstable();
-    if offered
-        .windows(2)
-        .any(|pair| matches!(pair, [one, other] if one == other))
-    {
+    if offered.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
         return Err(Refusal::SubprotocolRepeated);
     }
     Ok(chosen)
@@ -246,14 +199,13 @@ impl Upgrade<'_> {
     /// §4.2.2, 5.
     fn write(&self, server_name: Option<&str>, date: &str, out: &mut Vec<u8>) {
         out.reserve(256);
-        out.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+        out.extend_from_slice(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+        );
         out.extend_from_slice(&accept_key(self.key));
         out.extend_from_slice(b"\r\n");
-        let varying = [
-            ("Sec-WebSocket-Protocol: ", self.subprotocol),
-            ("Date: ", Some(date)),
-            ("Server: ", server_name),
-        ];
+        let varying =
+            [("Sec-WebSocket-Protocol: ", self.subprotocol), ("Date: ", Some(date)), ("Server: ", server_name)];
         for (name, value) in varying {
             // Date and server name are our owner's; a line break in one must not become a header.
             let Some(value) = value.filter(|value| token::is_field_value(value.as_bytes())) else {

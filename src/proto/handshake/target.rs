@@ -19,34 +19,20 @@ impl<'a> Target<'a> {
         }
         let target = std::str::from_utf8(target).ok()?;
         if target.starts_with('/') {
-            return Some(Target {
-                authority: None,
-                resource: target,
-            });
+            return Some(Target { authority: None, resource: target });
         }
         // RFC 9112 §3.2.2: a server accepts the absolute form. RFC 6455 §4.1, 2 knows http and https; ws and wss is what some clients send.
         let (scheme, rest) = target.split_once("://")?;
-        if !["http", "https", "ws", "wss"]
-            .iter()
-            .any(|known| scheme.eq_ignore_ascii_case(known))
-        {
+        if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
             return None;
         }
-        let (authority, resource) =
-            rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
-        is_authority(authority.as_bytes()).then_some(Target {
-            authority: Some(authority),
-            resource,
-        })
+        let (authority, resource) = rest.split_at_checked(rest.find(['/', '?']).unwrap_or(rest.len()))?;
+        is_authority(authority.as_bytes()).then_some(Target { authority: Some(authority), resource })
     }
 
     /// Path and query; the path is never empty (RFC 6455 §3: an empty one means `/`).
     pub(super) fn resource(&self) -> Box<str> {
-        if self.resource.starts_with('/') {
-            self.resource.into()
-        } else {
-            format!("/{}", self.resource).into()
-        }
+        if self.resource.starts_with('/') { self.resource.into() } else { format!("/{}", self.resource).into() }
     }
 
     /// The path without query.
@@ -81,10 +67,7 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
         let Some(end) = memchr::memchr(b']', rest) else {
             return false;
         };
-        (
-            rest.get(..end).is_some_and(is_ip_literal),
-            rest.get(end + 1..).unwrap_or_default(),
-        )
+        (rest.get(..end).is_some_and(is_ip_literal), rest.get(end + 1..).unwrap_or_default())
     } else {
         let (host, port) = text.split_at(memchr::memchr(b':', text).unwrap_or(text.len()));
         (is_registered_name(host), port)
@@ -123,9 +106,7 @@ fn is_ip_literal(inner: &[u8]) -> bool {
         return !version.is_empty()
             && version.iter().all(u8::is_ascii_hexdigit)
             && address.len() > 1
-            && address
-                .iter()
-                .all(|&octet| octet == b':' || is_unreserved_or_sub_delim(octet));
+            && address.iter().all(|&octet| octet == b':' || is_unreserved_or_sub_delim(octet));
     }
     std::str::from_utf8(inner).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
 }
@@ -135,20 +116,7 @@ fn is_unreserved_or_sub_delim(octet: u8) -> bool {
     octet.is_ascii_alphanumeric()
         || matches!(
             octet,
-            b'-' | b'.'
-                | b'_'
-                | b'~'
-                | b'!'
-                | b'$'
-                | b'&'
-                | b'\''
-                | b'('
-                | b')'
-                | b'*'
-                | b'+'
-                | b','
-                | b';'
-                | b'='
+            b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
         )
 }
 

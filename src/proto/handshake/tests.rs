@@ -12,11 +12,7 @@ const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 fn delimited(role: Role, octets: &[u8]) -> &[u8] {
     let mut scanner = HeadScanner::new(role);
     for (index, octet) in octets.iter().enumerate() {
-        if scanner
-            .push(std::slice::from_ref(octet), &Limits::DEFAULT)
-            .unwrap()
-            .is_some()
-        {
+        if scanner.push(std::slice::from_ref(octet), &Limits::DEFAULT).unwrap().is_some() {
             return &octets[..=index];
         }
     }
@@ -29,11 +25,9 @@ fn round_trip(request: &Request<'_>, settings: &Settings) -> (Opened, Opened) {
     request.write(&mut wire).unwrap();
     wire.extend_from_slice(b"\x81\x80mask");
     let mut answer = Vec::new();
-    let by_server =
-        server::answer(delimited(Role::Server, &wire), settings, DATE, &mut answer).unwrap();
+    let by_server = server::answer(delimited(Role::Server, &wire), settings, DATE, &mut answer).unwrap();
     answer.extend_from_slice(b"\x81\x00");
-    let by_client =
-        client::check(delimited(Role::Client, &answer), request, &Limits::DEFAULT).unwrap();
+    let by_client = client::check(delimited(Role::Client, &answer), request, &Limits::DEFAULT).unwrap();
     (by_server, by_client)
 }
 
@@ -41,44 +35,23 @@ fn round_trip(request: &Request<'_>, settings: &Settings) -> (Opened, Opened) {
 fn both_halves_agree() {
     let requests = [
         Request::default(),
-        Request {
-            host: "[::1]:8889",
-            path: "/wss?a=%20&b",
-            ..Request::default()
-        },
-        Request {
-            origin: Some("null"),
-            subprotocols: &["b", "a"],
-            ..Request::default()
-        },
+        Request { host: "[::1]:8889", path: "/wss?a=%20&b", ..Request::default() },
+        Request { origin: Some("null"), subprotocols: &["b", "a"], ..Request::default() },
         Request {
             extensions: Some("permessage-deflate; client_max_window_bits"),
             key: [0xff; 16],
             ..Request::default()
         },
-        Request {
-            headers: &[("Cookie", "a=b"), ("Authorization", "Basic Og==")],
-            ..Request::default()
-        },
+        Request { headers: &[("Cookie", "a=b"), ("Authorization", "Basic Og==")], ..Request::default() },
     ];
     let policies = [
         Policy::default(),
-        Policy {
-            subprotocols: Subprotocols::None,
-            server_name: Some("wslab".to_owned()),
-            ..Policy::default()
-        },
-        Policy {
-            subprotocols: Subprotocols::List(vec!["a".to_owned()]),
-            ..Policy::default()
-        },
+        Policy { subprotocols: Subprotocols::None, server_name: Some("wslab".to_owned()), ..Policy::default() },
+        Policy { subprotocols: Subprotocols::List(vec!["a".to_owned()]), ..Policy::default() },
     ];
     for request in &requests {
         for policy in &policies {
-            let settings = Settings {
-                policy: policy.clone(),
-                ..Settings::default()
-            };
+            let settings = Settings { policy: policy.clone(), ..Settings::default() };
             let (by_server, by_client) = round_trip(request, &settings);
             assert_eq!(by_server, by_client, "{request:?}");
         }
@@ -91,25 +64,12 @@ fn a_client_understands_every_status_of_a_refusal() {
         (Refusal::Target, 400),
         (Refusal::Path { path: "/".into() }, 404),
         (Refusal::WebSocketVersion { offered: None }, 426),
-        (
-            Refusal::TooManyConnections {
-                connections_max: 1,
-                retry_after: std::time::Duration::from_secs(1),
-            },
-            503,
-        ),
+        (Refusal::TooManyConnections { connections_max: 1, retry_after: std::time::Duration::from_secs(1) }, 503),
     ] {
         let mut answer = Vec::new();
         refusal.write(DATE, &mut answer);
-        let outcome = client::check(
-            delimited(Role::Client, &answer),
-            &Request::default(),
-            &Limits::DEFAULT,
-        );
-        assert!(
-            matches!(outcome, Err(HandshakeError::Status { status: told, .. }) if told == status),
-            "{outcome:?}"
-        );
+        let outcome = client::check(delimited(Role::Client, &answer), &Request::default(), &Limits::DEFAULT);
+        assert!(matches!(outcome, Err(HandshakeError::Status { status: told, .. }) if told == status), "{outcome:?}");
     }
 }
 
@@ -119,23 +79,10 @@ fn the_request_of_another_client_is_granted() {
     let request = "ws://127.0.0.1:8888/ws?a".into_client_request().unwrap();
     let (wire, key) = tungstenite::handshake::client::generate_request(request).unwrap();
     let mut answer = Vec::new();
-    let opened = server::answer(
-        delimited(Role::Server, &wire),
-        &Settings::default(),
-        DATE,
-        &mut answer,
-    )
-    .unwrap();
-    assert_eq!(
-        (&*opened.path, opened.host.as_deref()),
-        ("/ws?a", Some("127.0.0.1:8888"))
-    );
+    let opened = server::answer(delimited(Role::Server, &wire), &Settings::default(), DATE, &mut answer).unwrap();
+    assert_eq!((&*opened.path, opened.host.as_deref()), ("/ws?a", Some("127.0.0.1:8888")));
     let expected = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    assert!(
-        answer
-            .windows(28)
-            .any(|window| window == expected.as_bytes())
-    );
+    assert!(answer.windows(28).any(|window| window == expected.as_bytes()));
 }
 
 /// One octet of a valid head replaced, one removed or some repeated: the near misses that noise never finds.

@@ -42,10 +42,7 @@ pub(super) fn is_in(octet: u8, classes: u8) -> bool {
 /// How many octets at the front of `octets` are in one of `classes`.
 #[inline]
 pub(super) fn run(octets: &[u8], classes: u8) -> usize {
-    octets
-        .iter()
-        .position(|&octet| !is_in(octet, classes))
-        .unwrap_or(octets.len())
+    octets.iter().position(|&octet| !is_in(octet, classes)).unwrap_or(octets.len())
 }
 
 /// Whether `value` is a token (RFC 9110 §5.6.2): one or more of letters, digits and ``!#$%&'*+-.^_`|~``.
@@ -56,11 +53,7 @@ pub fn is_token(value: &[u8]) -> bool {
 /// `value` as text if it is a token.
 pub fn as_token(value: &[u8]) -> Option<&str> {
     // A token is ASCII, so the conversion cannot fail.
-    if is_token(value) {
-        std::str::from_utf8(value).ok()
-    } else {
-        None
-    }
+    if is_token(value) { std::str::from_utf8(value).ok() } else { None }
 }
 
 /// Whether `value` may be sent as a field value: printable ASCII inside, nothing at the edges to be trimmed.
@@ -123,11 +116,7 @@ impl<'a> Cursor<'a> {
 
     /// Passes over spaces and tabs.
     pub(super) fn skip_whitespace(&mut self) {
-        self.at += self
-            .rest()
-            .iter()
-            .take_while(|&&octet| matches!(octet, b' ' | b'\t'))
-            .count();
+        self.at += self.rest().iter().take_while(|&&octet| matches!(octet, b' ' | b'\t')).count();
     }
 
     /// Passes over `octet` if it is next.
@@ -230,25 +219,14 @@ mod tests {
             (&[b"a b, c"], &[b"a b", b"c"]),
         ];
         for &(lines, expected) in rows {
-            assert_eq!(
-                list(lines.iter().copied()).collect::<Vec<_>>(),
-                expected,
-                "{lines:?}"
-            );
+            assert_eq!(list(lines.iter().copied()).collect::<Vec<_>>(), expected, "{lines:?}");
         }
     }
 
     #[test]
     fn trim_takes_spaces_and_tabs_from_both_edges_only() {
-        let rows: [(&[u8], &[u8]); 7] = [
-            (b"", b""),
-            (b" ", b""),
-            (b" \t ", b""),
-            (b"a", b"a"),
-            (b" a", b"a"),
-            (b"a\t", b"a"),
-            (b"  a b ", b"a b"),
-        ];
+        let rows: [(&[u8], &[u8]); 7] =
+            [(b"", b""), (b" ", b""), (b" \t ", b""), (b"a", b"a"), (b" a", b"a"), (b"a\t", b"a"), (b"  a b ", b"a b")];
         for (value, expected) in rows {
             assert_eq!(trim(value), expected);
         }
@@ -277,18 +255,8 @@ mod tests {
         for &(value, expected) in rows {
             let mut cursor = Cursor::new(value);
             let read = cursor.quoted_token();
-            assert_eq!(
-                read.as_deref(),
-                expected.map(|(token, _)| token),
-                "{}",
-                value.escape_ascii()
-            );
-            assert_eq!(
-                cursor.at(),
-                expected.map_or(0, |(_, len)| len),
-                "{}",
-                value.escape_ascii()
-            );
+            assert_eq!(read.as_deref(), expected.map(|(token, _)| token), "{}", value.escape_ascii());
+            assert_eq!(cursor.at(), expected.map_or(0, |(_, len)| len), "{}", value.escape_ascii());
         }
     }
 }

@@ -19,13 +19,8 @@ const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 fn response(status_line: &str, without: &[&str], with: &[&str]) -> String {
     let valid = [UPGRADE, CONNECTION, ACCEPT];
-    let kept = valid
-        .iter()
-        .filter(|line| !without.contains(line))
-        .chain(with);
-    kept.fold(format!("{status_line}\r\n"), |head, line| {
-        head + line + "\r\n"
-    }) + "\r\n"
+    let kept = valid.iter().filter(|line| !without.contains(line)).chain(with);
+    kept.fold(format!("{status_line}\r\n"), |head, line| head + line + "\r\n") + "\r\n"
 }
 
 fn checked(head: &str) -> Result<Opened, HandshakeError> {
@@ -46,12 +41,7 @@ fn a_request_is_written_as_the_rfc_asks() {
     );
     let mut out = Vec::new();
     Request::default().write(&mut out).unwrap();
-    assert_eq!(
-        out.split(|&octet| octet == b'\n').count(),
-        8,
-        "{}",
-        out.escape_ascii()
-    );
+    assert_eq!(out.split(|&octet| octet == b'\n').count(), 8, "{}", out.escape_ascii());
 }
 
 #[test]
@@ -124,17 +114,9 @@ fn every_legal_answer_opens() {
     ];
     for (head, subprotocol, extensions) in rows {
         let opened = checked(&head).unwrap();
+        assert_eq!((opened.subprotocol.as_deref(), opened.extensions.as_deref()), (subprotocol, extensions), "{head}");
         assert_eq!(
-            (opened.subprotocol.as_deref(), opened.extensions.as_deref()),
-            (subprotocol, extensions),
-            "{head}"
-        );
-        assert_eq!(
-            (
-                &*opened.path,
-                opened.host.as_deref(),
-                opened.origin.as_deref()
-            ),
+            (&*opened.path, opened.host.as_deref(), opened.origin.as_deref()),
             ("/ws?a", Some("lab:8888"), Some("http://page"))
         );
     }
@@ -142,21 +124,12 @@ fn every_legal_answer_opens() {
 
 #[test]
 fn every_breach_of_the_answer_fails_the_handshake() {
-    let status = |status, reason: &str| HandshakeError::Status {
-        status,
-        reason: reason.into(),
-    };
+    let status = |status, reason: &str| HandshakeError::Status { status, reason: reason.into() };
     let repeated = |header| HandshakeError::Malformed(Refusal::Repeated { header });
     let invalid = |header| HandshakeError::Malformed(Refusal::Invalid { header });
     let alien = |name: &str| HandshakeError::Extension { name: name.into() };
     let subprotocol = |name: &str| HandshakeError::Subprotocol { name: name.into() };
-    let accept = |value: &str| {
-        response(
-            STATUS,
-            &[ACCEPT],
-            &[&format!("Sec-WebSocket-Accept: {value}")],
-        )
-    };
+    let accept = |value: &str| response(STATUS, &[ACCEPT], &[&format!("Sec-WebSocket-Accept: {value}")]);
     let with = |line: &str| response(STATUS, &[], &[line]);
     #[rustfmt::skip]
     let rows = [
@@ -207,25 +180,11 @@ fn every_breach_of_the_answer_fails_the_handshake() {
 
 #[test]
 fn nothing_may_be_answered_that_was_not_offered() {
-    let bare = Request {
-        subprotocols: &[],
-        extensions: None,
-        ..REQUEST
-    };
-    for line in [
-        "Sec-WebSocket-Protocol: chat",
-        "Sec-WebSocket-Extensions: permessage-deflate",
-    ] {
-        let outcome = check(
-            response(STATUS, &[], &[line]).as_bytes(),
-            &bare,
-            &Limits::DEFAULT,
-        );
+    let bare = Request { subprotocols: &[], extensions: None, ..REQUEST };
+    for line in ["Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate"] {
+        let outcome = check(response(STATUS, &[], &[line]).as_bytes(), &bare, &Limits::DEFAULT);
         assert!(
-            matches!(
-                outcome,
-                Err(HandshakeError::Subprotocol { .. } | HandshakeError::Extension { .. })
-            ),
+            matches!(outcome, Err(HandshakeError::Subprotocol { .. } | HandshakeError::Extension { .. })),
             "{line}: {outcome:?}"
         );
     }
@@ -233,16 +192,6 @@ fn nothing_may_be_answered_that_was_not_offered() {
 
 #[test]
 fn an_answer_to_another_key_is_not_ours() {
-    let other = Request {
-        key: [1; 16],
-        ..REQUEST
-    };
-    assert_eq!(
-        check(
-            response(STATUS, &[], &[]).as_bytes(),
-            &other,
-            &Limits::DEFAULT
-        ),
-        Err(HandshakeError::Accept)
-    );
+    let other = Request { key: [1; 16], ..REQUEST };
+    assert_eq!(check(response(STATUS, &[], &[]).as_bytes(), &other, &Limits::DEFAULT), Err(HandshakeError::Accept));
 }

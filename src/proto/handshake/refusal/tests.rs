@@ -48,11 +48,7 @@ fn written(refusal: &Refusal) -> (String, Vec<String>, String) {
     let mut out = b"kept".to_vec();
     refusal.write(DATE, &mut out);
     let text = String::from_utf8(out).unwrap();
-    let (head, body) = text
-        .strip_prefix("kept")
-        .unwrap()
-        .split_once("\r\n\r\n")
-        .unwrap();
+    let (head, body) = text.strip_prefix("kept").unwrap().split_once("\r\n\r\n").unwrap();
     let mut lines = head.split("\r\n").map(str::to_owned);
     (lines.next().unwrap(), lines.collect(), body.to_owned())
 }
@@ -62,26 +58,15 @@ fn every_refusal_is_a_whole_http_response_that_closes() {
     for (refusal, status) in every_refusal() {
         let (status_line, headers, body) = written(&refusal);
         assert_eq!(refusal.status(), status, "{refusal:?}");
-        assert!(
-            status_line.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{status_line}"
-        );
-        let connection = if status == 426 {
-            "Connection: close, Upgrade"
-        } else {
-            "Connection: close"
-        };
+        assert!(status_line.starts_with(&format!("HTTP/1.1 {status} ")), "{status_line}");
+        let connection = if status == 426 { "Connection: close, Upgrade" } else { "Connection: close" };
         for expected in [
             &format!("Date: {DATE}"),
             connection,
             "Content-Type: text/plain; charset=utf-8",
             &format!("Content-Length: {}", body.len()),
         ] {
-            assert_eq!(
-                headers.iter().filter(|line| *line == expected).count(),
-                1,
-                "{expected} in {headers:?}"
-            );
+            assert_eq!(headers.iter().filter(|line| *line == expected).count(), 1, "{expected} in {headers:?}");
         }
         assert!(body.ends_with('\n') && body.lines().count() >= 2, "{body}");
     }
@@ -92,10 +77,7 @@ fn a_message_is_lower_case_and_no_debug_dump() {
     for (refusal, _) in every_refusal() {
         let message = refusal.to_string();
         let exempt = matches!(refusal, Refusal::HttpVersion { .. });
-        assert!(
-            exempt || message.starts_with(|first: char| first.is_ascii_lowercase()),
-            "{message}"
-        );
+        assert!(exempt || message.starts_with(|first: char| first.is_ascii_lowercase()), "{message}");
         assert!(!message.contains(['{', '}', '\n']), "{message}");
     }
 }
@@ -105,10 +87,7 @@ fn text_of_the_peer_is_not_sent_back() {
     for (refusal, _) in every_refusal() {
         let (_, headers, body) = written(&refusal);
         for text in ["peer.invalid", "/peer", "POST"] {
-            assert!(
-                !body.contains(text) && !headers.concat().contains(text),
-                "{refusal:?}: {body}"
-            );
+            assert!(!body.contains(text) && !headers.concat().contains(text), "{refusal:?}: {body}");
         }
     }
 }
@@ -125,48 +104,25 @@ fn a_status_that_needs_a_header_has_it() {
     for (refusal, expected) in rows {
         let (_, headers, _) = written(&refusal);
         for line in expected {
-            assert!(
-                headers.iter().any(|header| header == line),
-                "{line} in {headers:?}"
-            );
+            assert!(headers.iter().any(|header| header == line), "{line} in {headers:?}");
         }
     }
 }
 
 #[test]
 fn an_answer_to_head_has_no_body() {
-    let (_, headers, body) = written(&Refusal::Method {
-        method: "HEAD".into(),
-    });
+    let (_, headers, body) = written(&Refusal::Method { method: "HEAD".into() });
     assert_eq!(body, "");
-    assert!(
-        headers
-            .iter()
-            .any(|line| line.starts_with("Content-Length: "))
-    );
+    assert!(headers.iter().any(|line| line.starts_with("Content-Length: ")));
 }
 
 #[test]
 fn the_page_names_the_urls_and_tls_is_told_its_port() {
-    let urls = Box::new([
-        "ws://lab:8888/ws".to_owned(),
-        "wss://lab:8889/wss".to_owned(),
-    ]);
+    let urls = Box::new(["ws://lab:8888/ws".to_owned(), "wss://lab:8889/wss".to_owned()]);
     let (_, _, page) = written(&Refusal::Page { urls });
-    assert!(
-        page.contains("  ws://lab:8888/ws\n  wss://lab:8889/wss\n"),
-        "{page}"
-    );
-    assert!(
-        !written(&Refusal::Page { urls: Box::new([]) })
-            .2
-            .contains(':')
-    );
-    assert!(
-        written(&Refusal::TlsOnPlainPort)
-            .2
-            .contains("this is the plain port, TLS is spoken on another")
-    );
+    assert!(page.contains("  ws://lab:8888/ws\n  wss://lab:8889/wss\n"), "{page}");
+    assert!(!written(&Refusal::Page { urls: Box::new([]) }).2.contains(':'));
+    assert!(written(&Refusal::TlsOnPlainPort).2.contains("this is the plain port, TLS is spoken on another"));
 }
 
 #[test]

@@ -6,11 +6,7 @@ use super::*;
 
 type Outcome = Result<Option<usize>, Refusal>;
 
-const LIMITS: Limits = Limits {
-    head_bytes_max: 120,
-    head_lines_max: 4,
-    ..Limits::DEFAULT
-};
+const LIMITS: Limits = Limits { head_bytes_max: 120, head_lines_max: 4, ..Limits::DEFAULT };
 
 /// Feeds `octets` in pieces that end at `cuts`; the outcome, counted from the head's start, and the octets it took to know.
 fn feed(role: Role, octets: &[u8], cuts: impl IntoIterator<Item = usize>) -> (Outcome, usize) {
@@ -21,19 +17,11 @@ fn feed(role: Role, octets: &[u8], cuts: impl IntoIterator<Item = usize>) -> (Ou
             Ok(None) => begin = end,
             Ok(Some(len)) => {
                 assert_eq!(scanner.bytes_seen(), begin + len);
-                assert_eq!(
-                    scanner.push(b"\x81\x80", &LIMITS),
-                    Ok(Some(0)),
-                    "behind the end"
-                );
+                assert_eq!(scanner.push(b"\x81\x80", &LIMITS), Ok(Some(0)), "behind the end");
                 return (Ok(Some(begin + len)), begin + len);
             }
             Err(refusal) => {
-                assert_eq!(
-                    scanner.push(b"\r\n\r\n", &LIMITS),
-                    Err(refusal.clone()),
-                    "a refusal is final"
-                );
+                assert_eq!(scanner.push(b"\r\n\r\n", &LIMITS), Err(refusal.clone()), "a refusal is final");
                 return (Err(refusal), scanner.bytes_seen());
             }
         }
@@ -46,19 +34,9 @@ fn check(role: Role, octets: &[u8], expected: &Outcome) {
     let whole = feed(role, octets, []);
     assert_eq!(&whole.0, expected, "whole: {}", octets.escape_ascii());
     for cut in 0..=octets.len() {
-        assert_eq!(
-            feed(role, octets, [cut]),
-            whole,
-            "cut at {cut}: {}",
-            octets.escape_ascii()
-        );
+        assert_eq!(feed(role, octets, [cut]), whole, "cut at {cut}: {}", octets.escape_ascii());
     }
-    assert_eq!(
-        feed(role, octets, 0..octets.len()),
-        whole,
-        "octet by octet: {}",
-        octets.escape_ascii()
-    );
+    assert_eq!(feed(role, octets, 0..octets.len()), whole, "octet by octet: {}", octets.escape_ascii());
 }
 
 #[test]
@@ -107,13 +85,7 @@ fn response_heads_end_at_their_empty_line_however_they_are_cut() {
         check(Role::Client, octets, expected);
     }
     let long = [&b"HTTP/1.1 101 "[..], &[b'a'; 120]].concat();
-    check(
-        Role::Client,
-        &long,
-        &Err(Refusal::HeadTooLong {
-            head_bytes_max: 120,
-        }),
-    );
+    check(Role::Client, &long, &Err(Refusal::HeadTooLong { head_bytes_max: 120 }));
 }
 
 #[test]
@@ -169,95 +141,44 @@ fn an_illegal_octet_is_refused_at_once_and_names_its_place() {
     for (octets, refusal) in rows {
         check(Role::Server, octets, &Err(refusal.clone()));
         let followed = [octets, &b"\r\n\r\n"[..]].concat();
-        assert_eq!(
-            &feed(Role::Server, &followed, []).0,
-            &Err(refusal.clone()),
-            "{}",
-            followed.escape_ascii()
-        );
-        assert_eq!(
-            refusal.status(),
-            if matches!(refusal, Refusal::TooManyLines { .. }) {
-                431
-            } else {
-                400
-            }
-        );
+        assert_eq!(&feed(Role::Server, &followed, []).0, &Err(refusal.clone()), "{}", followed.escape_ascii());
+        assert_eq!(refusal.status(), if matches!(refusal, Refusal::TooManyLines { .. }) { 431 } else { 400 });
     }
 }
 
 #[test]
 fn every_control_octet_is_refused_wherever_it_stands() {
-    for place in [
-        "",
-        "G",
-        "GET ",
-        "GET /",
-        "GET / HTTP/1.1\r\nA",
-        "GET / HTTP/1.1\r\nA:",
-        "GET / HTTP/1.1\r\nA: b",
-    ] {
+    for place in ["", "G", "GET ", "GET /", "GET / HTTP/1.1\r\nA", "GET / HTTP/1.1\r\nA:", "GET / HTTP/1.1\r\nA: b"] {
         for octet in (0..0x20).chain([0x7f]) {
-            if matches!(octet, b'\t' | b'\r' | b'\n')
-                || (place.is_empty() && octet == TLS_HANDSHAKE)
-            {
+            if matches!(octet, b'\t' | b'\r' | b'\n') || (place.is_empty() && octet == TLS_HANDSHAKE) {
                 continue;
             }
             let octets = [place.as_bytes(), &[octet]].concat();
-            check(
-                Role::Server,
-                &octets,
-                &Err(Refusal::ControlOctet {
-                    octet,
-                    at: place.len(),
-                }),
-            );
+            check(Role::Server, &octets, &Err(Refusal::ControlOctet { octet, at: place.len() }));
         }
     }
 }
 
 #[test]
 fn a_head_may_fill_the_bound_and_not_pass_it() {
-    let with_value = |len| {
-        [
-            b"GET / HTTP/1.1\r\nA: ",
-            vec![b'a'; len].as_slice(),
-            b"\r\n\r\n",
-        ]
-        .concat()
-    };
-    let too_long = Err(Refusal::HeadTooLong {
-        head_bytes_max: 120,
-    });
+    let with_value = |len| [b"GET / HTTP/1.1\r\nA: ", vec![b'a'; len].as_slice(), b"\r\n\r\n"].concat();
+    let too_long = Err(Refusal::HeadTooLong { head_bytes_max: 120 });
     check(Role::Server, &with_value(97), &Ok(Some(120)));
     check(Role::Server, &with_value(98), &too_long);
     check(Role::Server, &with_value(2000), &too_long);
     // A bound in the middle of a CRLF.
     for len in 94..=103 {
-        assert_eq!(
-            feed(Role::Server, &with_value(len), []).0.is_ok(),
-            len <= 97,
-            "{len}"
-        );
+        assert_eq!(feed(Role::Server, &with_value(len), []).0.is_ok(), len <= 97, "{len}");
     }
     // The request line has its own status.
-    let target_too_long = Err(Refusal::TargetTooLong {
-        head_bytes_max: 120,
-    });
-    check(
-        Role::Server,
-        &[&b"GET /"[..], &[b'a'; 200]].concat(),
-        &target_too_long,
-    );
+    let target_too_long = Err(Refusal::TargetTooLong { head_bytes_max: 120 });
+    check(Role::Server, &[&b"GET /"[..], &[b'a'; 200]].concat(), &target_too_long);
     check(Role::Server, &[b'A'; 120], &target_too_long);
     check(Role::Server, &[b'A'; 119], &Ok(None));
     // It is known with the last octet that fits, not one later.
     assert_eq!(feed(Role::Server, &with_value(98), []).1, 120);
     assert_eq!(
-        (
-            Refusal::HeadTooLong { head_bytes_max: 1 }.status(),
-            Refusal::TargetTooLong { head_bytes_max: 1 }.status()
-        ),
+        (Refusal::HeadTooLong { head_bytes_max: 1 }.status(), Refusal::TargetTooLong { head_bytes_max: 1 }.status()),
         (431, 414)
     );
 }
@@ -265,11 +186,7 @@ fn a_head_may_fill_the_bound_and_not_pass_it() {
 #[test]
 fn a_scanner_keeps_no_octets() {
     // Each push sees the new octets only and has nowhere to keep them, so no octet is looked at twice.
-    assert!(
-        size_of::<HeadScanner>() <= 80,
-        "{}",
-        size_of::<HeadScanner>()
-    );
+    assert!(size_of::<HeadScanner>() <= 80, "{}", size_of::<HeadScanner>());
 }
 
 /// Heads that come close to being legal.
@@ -280,14 +197,8 @@ fn near_head() -> impl Strategy<Value = Vec<u8>> {
         1 => proptest::sample::select(vec!["\r", "\n", "\0", "\x16", "\u{e9}"]).prop_map(|text| text.as_bytes().to_vec()),
     ];
     (any::<bool>(), proptest::collection::vec(piece, 0..20)).prop_map(|(begun, pieces)| {
-        let start = if begun {
-            b"GET / HTTP/1.1\r\n".to_vec()
-        } else {
-            Vec::new()
-        };
-        pieces
-            .into_iter()
-            .fold(start, |head, piece| [head, piece].concat())
+        let start = if begun { b"GET / HTTP/1.1\r\n".to_vec() } else { Vec::new() };
+        pieces.into_iter().fold(start, |head, piece| [head, piece].concat())
     })
 }
 

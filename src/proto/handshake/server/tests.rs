@@ -13,33 +13,21 @@ const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
 const VERSION: &str = "Sec-WebSocket-Version: 13";
 
 fn settings(policy: Policy) -> Settings {
-    Settings {
-        policy,
-        ..Settings::default()
-    }
+    Settings { policy, ..Settings::default() }
 }
 
 fn judged(head: &str, settings: &Settings) -> (Result<Opened, Refusal>, String) {
     let mut out = Vec::new();
     let outcome = answer(head.as_bytes(), settings, DATE, &mut out);
-    assert_eq!(
-        outcome.is_err(),
-        out.is_empty(),
-        "an answer is written if and only if it is 101"
-    );
+    assert_eq!(outcome.is_err(), out.is_empty(), "an answer is written if and only if it is 101");
     (outcome, String::from_utf8(out).unwrap())
 }
 
 /// A valid request with other lines in place of those that begin with the same name, and further ones at its end.
 fn request(start_line: &str, without: &[&str], with: &[&str]) -> String {
     let valid = [HOST, UPGRADE, CONNECTION, KEY, VERSION];
-    let kept = valid
-        .iter()
-        .filter(|line| !without.contains(line))
-        .chain(with);
-    kept.fold(format!("{start_line}\r\n"), |head, line| {
-        head + line + "\r\n"
-    }) + "\r\n"
+    let kept = valid.iter().filter(|line| !without.contains(line)).chain(with);
+    kept.fold(format!("{start_line}\r\n"), |head, line| head + line + "\r\n") + "\r\n"
 }
 
 fn with(lines: &[&str]) -> String {
@@ -109,40 +97,23 @@ fn every_legal_way_of_asking_is_granted() {
     for head in rows {
         let (outcome, out) = judged(&head, &Settings::default());
         assert!(outcome.is_ok(), "{outcome:?} for {head}");
-        assert!(
-            out.starts_with("HTTP/1.1 101 ") && out.ends_with("\r\n\r\n"),
-            "{out}"
-        );
-        assert!(
-            !out.contains("Sec-WebSocket-Extensions"),
-            "none is spoken: {out}"
-        );
+        assert!(out.starts_with("HTTP/1.1 101 ") && out.ends_with("\r\n\r\n"), "{out}");
+        assert!(!out.contains("Sec-WebSocket-Extensions"), "none is spoken: {out}");
     }
 }
 
 #[test]
 fn an_absolute_target_names_path_and_host() {
-    let (opened, _) = judged(
-        &request("GET ws://other:9/a?b HTTP/1.1", &[], &[]),
-        &Settings::default(),
-    );
+    let (opened, _) = judged(&request("GET ws://other:9/a?b HTTP/1.1", &[], &[]), &Settings::default());
     let opened = opened.unwrap();
-    assert_eq!(
-        (&*opened.path, opened.host.as_deref()),
-        ("/a?b", Some("other:9"))
-    );
-    let (opened, _) = judged(
-        &request("GET http://other HTTP/1.1", &[], &[]),
-        &Settings::default(),
-    );
+    assert_eq!((&*opened.path, opened.host.as_deref()), ("/a?b", Some("other:9")));
+    let (opened, _) = judged(&request("GET http://other HTTP/1.1", &[], &[]), &Settings::default());
     assert_eq!(&*opened.unwrap().path, "/");
 }
 
 #[test]
 fn the_request_line_is_judged_before_all_else() {
-    let method = |method: &str| Refusal::Method {
-        method: method.into(),
-    };
+    let method = |method: &str| Refusal::Method { method: method.into() };
     #[rustfmt::skip]
     let rows: &[(&str, Refusal, u16)] = &[
         ("POST / HTTP/1.1", method("POST"), 405),
@@ -191,11 +162,7 @@ fn header_lines_are_judged_one_by_one() {
     let invalid = |header| (Refusal::Invalid { header }, 400);
     let content = |header| (Refusal::Content { header }, 400);
     let version = |offered| (Refusal::WebSocketVersion { offered }, 426);
-    let (key, protocol, exts) = (
-        "Sec-WebSocket-Key",
-        "Sec-WebSocket-Protocol",
-        "Sec-WebSocket-Extensions",
-    );
+    let (key, protocol, exts) = ("Sec-WebSocket-Key", "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions");
     #[rustfmt::skip]
     let rows = [
         // RFC 9112 §3.2
@@ -284,20 +251,10 @@ fn header_lines_are_judged_one_by_one() {
 fn octets_that_are_no_head_are_refused_without_a_scanner_too() {
     let bare_lf = with(&[]).replacen("\r\n", "\n", 2);
     let tight = Settings {
-        limits: Limits {
-            head_bytes_max: 64,
-            head_lines_max: 100,
-            ..Limits::DEFAULT
-        },
+        limits: Limits { head_bytes_max: 64, head_lines_max: 100, ..Limits::DEFAULT },
         ..Settings::default()
     };
-    let few = Settings {
-        limits: Limits {
-            head_lines_max: 4,
-            ..Limits::DEFAULT
-        },
-        ..Settings::default()
-    };
+    let few = Settings { limits: Limits { head_lines_max: 4, ..Limits::DEFAULT }, ..Settings::default() };
     #[rustfmt::skip]
     let rows = [
         (String::new(), Settings::default(), Refusal::NotAHead),
@@ -319,30 +276,17 @@ fn octets_that_are_no_head_are_refused_without_a_scanner_too() {
 
 #[test]
 fn a_request_without_upgrade_gets_the_page_on_any_path() {
-    let policy = Policy {
-        urls: vec!["ws://lab/ws".to_owned()],
-        paths: Some(vec!["/ws".to_owned()]),
-        ..Policy::default()
-    };
-    let page = Refusal::Page {
-        urls: Box::new(["ws://lab/ws".to_owned()]),
-    };
+    let policy =
+        Policy { urls: vec!["ws://lab/ws".to_owned()], paths: Some(vec!["/ws".to_owned()]), ..Policy::default() };
+    let page = Refusal::Page { urls: Box::new(["ws://lab/ws".to_owned()]) };
     for head in [
         "GET / HTTP/1.1\r\nHost: lab\r\n\r\n",
         "GET /favicon.ico HTTP/1.1\r\nHost: lab\r\nConnection: keep-alive\r\nOrigin: http://lab\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: lab\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n\r\n",
     ] {
-        assert_eq!(
-            judged(head, &settings(policy.clone())).0,
-            Err(page.clone()),
-            "{head}"
-        );
+        assert_eq!(judged(head, &settings(policy.clone())).0, Err(page.clone()), "{head}");
     }
-    assert!(
-        judged("GET / HTTP/1.1\r\n\r\n", &settings(policy))
-            .0
-            .is_err_and(|refusal| refusal.status() == 400)
-    );
+    assert!(judged("GET / HTTP/1.1\r\n\r\n", &settings(policy)).0.is_err_and(|refusal| refusal.status() == 400));
 }
 
 #[test]
@@ -373,27 +317,15 @@ fn origins_and_paths_are_those_of_the_policy() {
     ];
     for (head, status) in rows {
         let (outcome, _) = judged(&head, &settings(policy.clone()));
-        assert_eq!(
-            outcome.map_or_else(|refusal| refusal.status(), |_| 101),
-            status,
-            "{head}"
-        );
+        assert_eq!(outcome.map_or_else(|refusal| refusal.status(), |_| 101), status, "{head}");
     }
-    let nobody = settings(Policy {
-        origins: Some(Vec::new()),
-        ..Policy::default()
-    });
-    assert!(
-        judged(&with(&["Origin: null"]), &nobody)
-            .0
-            .is_err_and(|refusal| refusal.status() == 403)
-    );
+    let nobody = settings(Policy { origins: Some(Vec::new()), ..Policy::default() });
+    assert!(judged(&with(&["Origin: null"]), &nobody).0.is_err_and(|refusal| refusal.status() == 403));
 }
 
 #[test]
 fn the_subprotocol_is_chosen_by_the_policy() {
-    let list =
-        |names: &[&str]| Subprotocols::List(names.iter().map(|&name| name.to_owned()).collect());
+    let list = |names: &[&str]| Subprotocols::List(names.iter().map(|&name| name.to_owned()).collect());
     #[rustfmt::skip]
     let rows: &[(Subprotocols, &[&str], Option<&str>)] = &[
         (Subprotocols::First, &[], None),
@@ -407,44 +339,18 @@ fn the_subprotocol_is_chosen_by_the_policy() {
         (list(&[]), &["Sec-WebSocket-Protocol: a"], None),
     ];
     for (subprotocols, lines, expected) in rows {
-        let policy = Policy {
-            subprotocols: subprotocols.clone(),
-            ..Policy::default()
-        };
+        let policy = Policy { subprotocols: subprotocols.clone(), ..Policy::default() };
         let (opened, out) = judged(&with(lines), &settings(policy));
-        assert_eq!(
-            opened.unwrap().subprotocol.as_deref(),
-            *expected,
-            "{lines:?}"
-        );
-        let line = out
-            .lines()
-            .find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
+        assert_eq!(opened.unwrap().subprotocol.as_deref(), *expected, "{lines:?}");
+        let line = out.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "));
         assert_eq!(line, *expected, "{out}");
     }
 }
 
 #[test]
 fn the_server_header_is_sent_if_the_policy_names_one() {
-    let named = |name: &str| {
-        settings(Policy {
-            server_name: Some(name.to_owned()),
-            ..Policy::default()
-        })
-    };
-    assert!(
-        judged(&with(&[]), &named("wslab/0.1"))
-            .1
-            .contains("\r\nServer: wslab/0.1\r\n")
-    );
-    assert!(
-        !judged(&with(&[]), &named("a\r\nSet-Cookie: b"))
-            .1
-            .contains("Set-Cookie")
-    );
-    assert!(
-        !judged(&with(&[]), &Settings::default())
-            .1
-            .contains("Server")
-    );
+    let named = |name: &str| settings(Policy { server_name: Some(name.to_owned()), ..Policy::default() });
+    assert!(judged(&with(&[]), &named("wslab/0.1")).1.contains("\r\nServer: wslab/0.1\r\n"));
+    assert!(!judged(&with(&[]), &named("a\r\nSet-Cookie: b")).1.contains("Set-Cookie"));
+    assert!(!judged(&with(&[]), &Settings::default()).1.contains("Server"));
 }
