@@ -6,11 +6,7 @@ use std::{
     time::SystemTime,
 };
 
-use super::{
-    error::Error,
-    local_ca,
-    options::Options,
-};
+use super::{error::Error, local_ca, options::Options};
 use crate::net::tls::{server_config, server_config_from_files};
 
 /// A certificate with its key, ready to serve.

@@ -74,7 +74,10 @@ fn argument(key: &'static Key, defaults: &Options) -> Arg {
             .help(key.help);
     }
     let default = key.slot.show(defaults).replace(['[', ']', '"'], "");
-    let arg = arg.value_name(key.value).value_parser(ValueParser::string()).help(format!("{} [default: {default}]", key.help));
+    let arg = arg
+        .value_name(key.value)
+        .value_parser(ValueParser::string())
+        .help(format!("{} [default: {default}]", key.help));
     if key.slot.is_list() { arg.action(ArgAction::Append).value_delimiter(',') } else { arg }
 }
 

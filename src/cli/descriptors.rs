@@ -17,7 +17,10 @@ pub(super) fn make_room(options: &Options) -> Option<String> {
     if reached > current
         && let Err(errno) = setrlimit(Resource::Nofile, Rlimit { current: Some(reached), maximum })
     {
-        return Some(format!("cannot raise the limit of open files from {current} to {reached}: {}", reason(&errno.into())));
+        return Some(format!(
+            "cannot raise the limit of open files from {current} to {reached}: {}",
+            reason(&errno.into())
+        ));
     }
     (reached < needed).then(|| {
         format!("the system allows {reached} open files and {needed} may be needed: raise it with `ulimit -Hn {needed}`, or lower --connections-max")

@@ -74,10 +74,16 @@ fn bind_remedy(addr: SocketAddr, tls: bool, source: &io::Error) -> String {
     let any_port = SocketAddr::new(addr.ip(), 0);
     match source.kind() {
         io::ErrorKind::AddrInUse => {
-            format!("find who holds it with `ss -ltnp 'sport = :{}'`, or take a free port with {flag} {any_port}", addr.port())
+            format!(
+                "find who holds it with `ss -ltnp 'sport = :{}'`, or take a free port with {flag} {any_port}",
+                addr.port()
+            )
         }
         io::ErrorKind::PermissionDenied if addr.port() < 1024 => {
-            format!("ports below 1024 are privileged, choose another with {flag} {}", SocketAddr::new(addr.ip(), addr.port() + 8000))
+            format!(
+                "ports below 1024 are privileged, choose another with {flag} {}",
+                SocketAddr::new(addr.ip(), addr.port() + 8000)
+            )
         }
         io::ErrorKind::AddrNotAvailable => {
             format!("no interface of this machine has this address, see `ip address` and choose another with {flag}")

@@ -86,7 +86,10 @@ mod tests {
             ("\nidel_timeout = \"60s\"", "a.toml:2: idel_timeout: no such key: did you mean idle_timeout?"),
             ("idle-timeout = \"60s\"", "a.toml:1: idle-timeout: no such key: did you mean idle_timeout?"),
             ("zzz = 1", "a.toml:1: zzz: no such key: `wslab serve --print-config` lists all keys"),
-            ("# one\n# two\n[limits]\nframe_max = \"1KiB\"", "a.toml:3: limits: no such section: `wslab serve --print-config` lists all keys"),
+            (
+                "# one\n# two\n[limits]\nframe_max = \"1KiB\"",
+                "a.toml:3: limits: no such section: `wslab serve --print-config` lists all keys",
+            ),
             ("workers = [1]", "a.toml:1: workers = [1]: expected one value"),
             ("listen = [\n  [1],\n]", "a.toml:1: listen = [ [1], ]: expected a string or an array of strings"),
             ("grace = 1979-05-27", "a.toml:1: grace = 1979-05-27: expected one value"),
@@ -105,7 +108,8 @@ mod tests {
     #[test]
     fn values_keep_their_order_and_their_lines() {
         let values = parse("a.toml", "workers = 2\n\ngrace = \"1s\"\n").unwrap();
-        let lines: Vec<_> = values.iter().map(|(key, raw)| (key.name, raw.words.join(","), raw.origin.to_string())).collect();
+        let lines: Vec<_> =
+            values.iter().map(|(key, raw)| (key.name, raw.words.join(","), raw.origin.to_string())).collect();
         assert_eq!(lines, [("workers", "2".into(), "a.toml:1".into()), ("grace", "1s".into(), "a.toml:3".into())]);
     }
 }

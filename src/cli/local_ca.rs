@@ -15,7 +15,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     RootCertStore,
@@ -67,7 +68,10 @@ pub(super) fn ensure(folder: &Path, now: SystemTime) -> Result<LocalPair, Error>
     write(folder, "leaf.pem", 0o644, &made.leaf).map_err(unusable)?;
     write(folder, "ca.pem", 0o644, &made.ca).map_err(unusable)?;
     load(folder, now).ok_or_else(|| {
-        Error::Certificate(format!("the local certificate just made in {} does not verify: check the clock", folder.display()))
+        Error::Certificate(format!(
+            "the local certificate just made in {} does not verify: check the clock",
+            folder.display()
+        ))
     })
 }
 
@@ -207,7 +211,8 @@ mod tests {
     fn servers_that_start_at_once_share_one_pair() {
         let data = tempfile::tempdir().unwrap();
         let chains: Vec<_> = std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| ensure(data.path(), SystemTime::now()).unwrap().chain)).collect();
+            let starts: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| ensure(data.path(), SystemTime::now()).unwrap().chain)).collect();
             starts.into_iter().map(|start| start.join().unwrap()).collect()
         });
         assert!(chains.windows(2).all(|pair| pair[0] == pair[1]));

@@ -48,7 +48,8 @@ impl Logging {
             .buffered_lines_limit(WAITING_LINES_MAX)
             .thread_name("wslab-log")
             .finish(output);
-        let lines = Lines { dropped: writer.error_counter(), writer, format, ansi, seen: Arc::default(), told: Arc::default() };
+        let lines =
+            Lines { dropped: writer.error_counter(), writer, format, ansi, seen: Arc::default(), told: Arc::default() };
         (Logging { lines: lines.clone(), guard }, lines)
     }
 
@@ -109,7 +110,9 @@ impl Lines {
     fn notice(&self, dropped: usize) -> String {
         let now = humantime::format_rfc3339_micros(SystemTime::now());
         match self.format {
-            Format::Text => format!("{now}  WARN wslab::log: stderr was too slow, log lines were dropped dropped={dropped}\n"),
+            Format::Text => {
+                format!("{now}  WARN wslab::log: stderr was too slow, log lines were dropped dropped={dropped}\n")
+            }
             Format::Json => format!(
                 "{{\"timestamp\":\"{now}\",\"level\":\"WARN\",\"message\":\"stderr was too slow, log lines were dropped\",\
                  \"dropped\":{dropped},\"target\":\"wslab::log\"}}\n"
@@ -247,7 +250,8 @@ mod tests {
 
     #[test]
     fn verbosity_adds_to_the_filter() {
-        let shown = |log: &str, verbose| filter(&Options { log: log.to_owned(), verbose, ..Options::default() }).to_string();
+        let shown =
+            |log: &str, verbose| filter(&Options { log: log.to_owned(), verbose, ..Options::default() }).to_string();
         assert_eq!(shown("info", 0), "info");
         for directive in ["info", "wslab::conn=debug", "wslab::frame=trace"] {
             assert!(shown("info", 2).contains(directive), "{}", shown("info", 2));

@@ -47,7 +47,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> i32 {
 }
 
 /// [`run`] with its surroundings as arguments. A closed stdout or stderr ends nothing.
-fn run_in(args: impl IntoIterator<Item = OsString>, environment: &Environment, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
+fn run_in(
+    args: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> i32 {
     let matches = match command::wslab().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) if error.use_stderr() => {

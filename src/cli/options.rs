@@ -147,11 +147,19 @@ mod tests {
         let words = ["7", "7s", "7B", "true", "json", "/seven", "https://seven.example", "127.0.0.1:7", "debug"];
         for (index, key) in KEYS.iter().enumerate() {
             let mut options = Options::default();
-            let word = words.into_iter().find(|word| key.slot.set(&mut options, &[(*word).to_owned()]).is_ok() && shown(&options) != before)
+            let word = words
+                .into_iter()
+                .find(|word| key.slot.set(&mut options, &[(*word).to_owned()]).is_ok() && shown(&options) != before)
                 .or_else(|| key.slot.set(&mut options, &["1".to_owned()]).ok().map(|()| "1"));
             assert!(word.is_some(), "no word fits {}", key.name);
             for (other, (was, is)) in before.iter().zip(shown(&options)).enumerate() {
-                assert_eq!(*was != is, other == index, "{} set to {word:?}: {} became {is}", key.name, KEYS[other].name);
+                assert_eq!(
+                    *was != is,
+                    other == index,
+                    "{} set to {word:?}: {} became {is}",
+                    key.name,
+                    KEYS[other].name
+                );
             }
         }
     }

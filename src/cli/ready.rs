@@ -17,7 +17,13 @@ pub(super) struct Ready {
 
 impl Ready {
     /// From the addresses that are really bound. `paths` are those that exist, if not all do.
-    pub(super) fn new(ws: &[SocketAddr], wss: &[SocketAddr], ca: Option<PathBuf>, paths: Option<&[String]>, pid: u32) -> Ready {
+    pub(super) fn new(
+        ws: &[SocketAddr],
+        wss: &[SocketAddr],
+        ca: Option<PathBuf>,
+        paths: Option<&[String]>,
+        pid: u32,
+    ) -> Ready {
         let path = |default| paths.and_then(<[String]>::first).map_or(default, String::as_str);
         let wss_url = |addr: &SocketAddr| {
             // The local certificate is for localhost, which reaches these addresses.
@@ -40,7 +46,10 @@ impl Ready {
         match format {
             Format::Json => {
                 let ca = self.ca.as_ref().map(|path| path.display().to_string());
-                format!("{}\n", json!({ "schema": "wslab.ready/1", "ws": self.ws, "wss": self.wss, "ca": ca, "pid": self.pid }))
+                format!(
+                    "{}\n",
+                    json!({ "schema": "wslab.ready/1", "ws": self.ws, "wss": self.wss, "ca": ca, "pid": self.pid })
+                )
             }
             Format::Text => {
                 let mut line = String::from("wslab ready");
@@ -83,7 +92,11 @@ impl Ready {
 /// The word as a shell reads it back.
 fn shell_word(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+=:@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -102,12 +115,18 @@ mod tests {
             ready(&["127.0.0.1:8888"], &["127.0.0.1:8889"], Some("/data/ca.pem"), None),
             "wslab ready ws=ws://127.0.0.1:8888/ws wss=wss://localhost:8889/wss ca=/data/ca.pem pid=123",
         );
-        check(ready(&["[::1]:1", "0.0.0.0:2"], &[], None, None), "wslab ready ws=ws://[::1]:1/ws,ws://0.0.0.0:2/ws pid=123");
+        check(
+            ready(&["[::1]:1", "0.0.0.0:2"], &[], None, None),
+            "wslab ready ws=ws://[::1]:1/ws,ws://0.0.0.0:2/ws pid=123",
+        );
         check(
             ready(&[], &["0.0.0.0:2", "127.0.0.2:3"], Some("/my data/ca.pem"), None),
             "wslab ready wss=wss://localhost:2/wss,wss://127.0.0.2:3/wss ca='/my data/ca.pem' pid=123",
         );
-        check(ready(&[], &["127.0.0.1:2"], None, Some(&["/chat".to_owned()])), "wslab ready wss=wss://127.0.0.1:2/chat pid=123");
+        check(
+            ready(&[], &["127.0.0.1:2"], None, Some(&["/chat".to_owned()])),
+            "wslab ready wss=wss://127.0.0.1:2/chat pid=123",
+        );
     }
 
     #[test]
@@ -115,7 +134,8 @@ mod tests {
         let line = ready(&["127.0.0.1:8888"], &[], None, None).line(Format::Json);
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-        let expected = json!({ "schema": "wslab.ready/1", "ws": ["ws://127.0.0.1:8888/ws"], "wss": [], "ca": null, "pid": 123 });
+        let expected =
+            json!({ "schema": "wslab.ready/1", "ws": ["ws://127.0.0.1:8888/ws"], "wss": [], "ca": null, "pid": 123 });
         assert_eq!(value, expected);
     }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{error::Error, options::Key, settings::{Origin, Settings}};
+use super::{
+    error::Error,
+    options::Key,
+    settings::{Origin, Settings},
+};
 
 /// Adjusts defaults to what was chosen, then refuses what cannot work.
 pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
@@ -75,7 +79,8 @@ fn check_keep_alive(settings: &Settings) -> Result<(), Error> {
     match settings.options.server.keep_alive {
         // TCP_KEEPIDLE is a count of seconds, 32,767 at most.
         Some(silence) if silence.subsec_nanos() != 0 || silence > Duration::from_secs(32_767) => {
-            Err(settings.refuse("keep_alive", "expected whole seconds up to \"32767s\", as the system counts, or \"off\""))
+            Err(settings
+                .refuse("keep_alive", "expected whole seconds up to \"32767s\", as the system counts, or \"off\""))
         }
         _ => Ok(()),
     }

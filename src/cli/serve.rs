@@ -60,12 +60,15 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let page = ready(&known(&config.listen), &known(&config.listen_tls));
     config.settings.policy.urls = [page.ws, page.wss].concat();
 
-    let workers = bind(&config, options.workers)
-        .map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
+    let workers =
+        bind(&config, options.workers).map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     announce(&ready(&ws, &wss), options, logging, out);
     for addr in ws.iter().chain(&wss).filter(|addr| !addr.ip().is_loopback()) {
-        warn!("LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; --listen 127.0.0.1:{} keeps it local", addr.port());
+        warn!(
+            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; --listen 127.0.0.1:{} keeps it local",
+            addr.port()
+        );
     }
 
     let handle = workers.handle();

@@ -147,9 +147,9 @@ impl Settings {
             return Ok(());
         }
         let Some(first) = self.options.server.listen.first_mut() else { return Ok(()) };
-        let port = text
-            .parse()
-            .map_err(|_| Error::Setting(format!("environment: PORT={}: expected a port such as \"8888\"", quote(text))))?;
+        let port = text.parse().map_err(|_| {
+            Error::Setting(format!("environment: PORT={}: expected a port such as \"8888\"", quote(text)))
+        })?;
         first.set_port(port);
         self.origins.insert("listen", Origin::Environment { variable: "PORT".to_owned() });
         Ok(())
@@ -158,12 +158,15 @@ impl Settings {
     /// A mistyped variable would be ignored in silence, and an unknown one cannot be an error:
     /// orchestrators put their own beside ours (`WSLAB_SERVICE_HOST`).
     fn warn_of_near_misses(&mut self, environment: &Environment) {
-        for variable in environment.keys().filter(|variable| variable.starts_with("WSLAB_") && *variable != "WSLAB_CONFIG") {
+        for variable in
+            environment.keys().filter(|variable| variable.starts_with("WSLAB_") && *variable != "WSLAB_CONFIG")
+        {
             if KEYS.iter().any(|key| key.variable() == *variable) {
                 continue;
             }
             if let Some(key) = nearest(&variable["WSLAB_".len()..].to_lowercase()) {
-                self.warnings.push(format!("environment: {variable}: no such variable: did you mean {}?", key.variable()));
+                self.warnings
+                    .push(format!("environment: {variable}: no such variable: did you mean {}?", key.variable()));
             }
         }
     }

@@ -77,13 +77,18 @@ impl Slot {
             }
             Slot::Switch(at) => *at(options) = one()?.parse().map_err(|_| bad(words[0].as_str()))?,
             Slot::Count(max, at) => *at(options) = parse_count(one()?, 1, *max).ok_or_else(|| bad(&words[0]))?,
-            Slot::Backlog(at) => *at(options) = parse_count(one()?, 1, 65_535).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| bad(&words[0]))?,
+            Slot::Backlog(at) => {
+                *at(options) =
+                    parse_count(one()?, 1, 65_535).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| bad(&words[0]))?
+            }
             Slot::Verbosity(at) => *at(options) = parse_count(one()?, 0, 2).ok_or_else(|| bad(&words[0]))?,
             Slot::Size(at) => {
                 let octets = parse_size(one()?).and_then(|octets| usize::try_from(octets).ok());
                 *at(options) = octets.filter(|&octets| octets > 0).ok_or_else(|| bad(&words[0]))?;
             }
-            Slot::WireSize(at) => *at(options) = parse_size(one()?).filter(|&octets| octets > 0).ok_or_else(|| bad(&words[0]))?,
+            Slot::WireSize(at) => {
+                *at(options) = parse_size(one()?).filter(|&octets| octets > 0).ok_or_else(|| bad(&words[0]))?
+            }
             Slot::Time(at) => *at(options) = parse_above_zero(one()?).ok_or_else(|| bad(&words[0]))?,
             Slot::TimeOrZero(at) => *at(options) = parse_duration(one()?).ok_or_else(|| bad(&words[0]))?,
             Slot::TimeOrOff(at) => {
@@ -104,7 +109,8 @@ impl Slot {
             Slot::Subprotocols(at) => {
                 *at(options) = match words {
                     [word] if word == "none" => Subprotocols::None,
-                    _ => list("first", |word| word != "none" && is_token(word))?.map_or(Subprotocols::First, Subprotocols::List),
+                    _ => list("first", |word| word != "none" && is_token(word))?
+                        .map_or(Subprotocols::First, Subprotocols::List),
                 }
             }
             Slot::HeaderOrOff(at) => {
@@ -135,7 +141,9 @@ impl Slot {
     /// What a value of this kind looks like, with an example.
     fn expected(&self) -> String {
         match self {
-            Slot::Addresses(_) => "an address and port such as \"127.0.0.1:8888\" or \"[::1]:8888\", or \"off\"".to_owned(),
+            Slot::Addresses(_) => {
+                "an address and port such as \"127.0.0.1:8888\" or \"[::1]:8888\", or \"off\"".to_owned()
+            }
             Slot::Switch(_) => "true or false".to_owned(),
             Slot::Count(max, _) => format!("a whole number from 1 to {max}"),
             Slot::Backlog(_) => "a whole number from 1 to 65535".to_owned(),
@@ -230,7 +238,9 @@ fn is_filter(word: &str) -> bool {
 fn is_origin(word: &str) -> bool {
     word == "null"
         || word.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && host.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#'))
+            !scheme.is_empty()
+                && !host.is_empty()
+                && host.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#'))
         })
 }
 

@@ -85,7 +85,8 @@ fn every_key_can_be_set_by_flag_environment_and_file() {
             "tls_key" => ("tls_cert = \"c\"", &["--tls-cert", "c"]),
             _ => ("", &[]),
         };
-        let toml = if value.parse::<u32>().is_ok() || value == "true" { value.to_owned() } else { format!("{value:?}") };
+        let toml =
+            if value.parse::<u32>().is_ok() || value == "true" { value.to_owned() } else { format!("{value:?}") };
         let variable = key.variable();
         let flag = match key.name {
             "verbose" => "-v".to_owned(),
@@ -133,7 +134,10 @@ fn port_moves_the_first_plain_listener_unless_listeners_were_chosen() {
     ] {
         assert_eq!(shown(&load(file, environment, flags).unwrap(), "listen"), expected);
     }
-    assert_eq!(load("", &[("PORT", "http")], &[]).unwrap_err(), "environment: PORT=\"http\": expected a port such as \"8888\"");
+    assert_eq!(
+        load("", &[("PORT", "http")], &[]).unwrap_err(),
+        "environment: PORT=\"http\": expected a port such as \"8888\""
+    );
 }
 
 #[test]
@@ -144,6 +148,7 @@ fn a_default_gives_way_to_what_was_chosen() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn every_complaint_says_where_what_and_what_to_do() {
     for (file, environment, flags, expected) in [
         // The value itself, from each source.
@@ -190,6 +195,7 @@ fn every_complaint_says_where_what_and_what_to_do() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn a_complaint_is_one_line_on_stderr_and_exit_code_2_or_3() {
     let missing = "/nonexistent/wslab.toml";
     for (args, environment, code, message) in [
@@ -223,6 +229,7 @@ fn check_config_answers_in_one_line_and_reads_the_certificate() {
 }
 
 #[test]
+#[rustfmt::skip]
 fn what_print_config_prints_is_a_file_that_means_the_same() {
     for (file, environment, flags) in [
         ("", &[][..], &[][..]),
@@ -243,15 +250,24 @@ fn what_print_config_prints_is_a_file_that_means_the_same() {
 fn print_config_names_the_origin_of_each_value() {
     let (code, out, err) = wslab(&["serve", "--print-config", "--grace", "1s"], &[("WSLAB_WORKERS", "2")]);
     assert_eq!((code, err.as_str()), (0, ""));
-    for line in ["grace = \"1s\"  # command line\n", "workers = 2  # environment WSLAB_WORKERS\n", "idle_timeout = \"off\"  # default\n"] {
+    for line in [
+        "grace = \"1s\"  # command line\n",
+        "workers = 2  # environment WSLAB_WORKERS\n",
+        "idle_timeout = \"off\"  # default\n",
+    ] {
         assert!(out.contains(line), "{out}");
     }
 }
 
 #[test]
 fn a_mistyped_variable_is_warned_of_and_an_orchestrators_is_not() {
-    let settings = load("", &[("WSLAB_IDEL_TIMEOUT", "1s"), ("WSLAB_SERVICE_HOST", "10.0.0.1"), ("WSLAB_CONFIG", "x")], &[]).unwrap();
-    assert_eq!(settings.warnings, ["environment: WSLAB_IDEL_TIMEOUT: no such variable: did you mean WSLAB_IDLE_TIMEOUT?"]);
+    let settings =
+        load("", &[("WSLAB_IDEL_TIMEOUT", "1s"), ("WSLAB_SERVICE_HOST", "10.0.0.1"), ("WSLAB_CONFIG", "x")], &[])
+            .unwrap();
+    assert_eq!(
+        settings.warnings,
+        ["environment: WSLAB_IDEL_TIMEOUT: no such variable: did you mean WSLAB_IDLE_TIMEOUT?"]
+    );
 }
 
 #[test]
@@ -304,7 +320,12 @@ fn a_closed_stdout_ends_nothing_with_a_panic() {
             Err(std::io::ErrorKind::BrokenPipe.into())
         }
     }
-    for args in [&["wslab", "--help"][..], &["wslab", "man"], &["wslab", "completions", "zsh"], &["wslab", "serve", "--print-config"]] {
+    for args in [
+        &["wslab", "--help"][..],
+        &["wslab", "man"],
+        &["wslab", "completions", "zsh"],
+        &["wslab", "serve", "--print-config"],
+    ] {
         assert_eq!(run_in(args.iter().map(std::ffi::OsString::from), &Environment::new(), &mut Closed, &mut Closed), 0);
     }
 }

@@ -94,7 +94,8 @@ mod tests {
             let duration = Duration::from_nanos(nanos);
             assert_eq!(parse_duration(&show_duration(duration)), Some(duration), "{}", show_duration(duration));
         }
-        for octets in [0, 1, 125, 1024, 1536, 65_536, 1 << 20, (1 << 20) + 1, 16 << 20, 3 << 30, 9_007_199_254_740_993] {
+        for octets in [0, 1, 125, 1024, 1536, 65_536, 1 << 20, (1 << 20) + 1, 16 << 20, 3 << 30, 9_007_199_254_740_993]
+        {
             assert_eq!(parse_size(&show_size(octets)), Some(octets), "{}", show_size(octets));
         }
         assert_eq!(show_duration(Duration::from_millis(1500)), "1500ms");
