@@ -18,6 +18,7 @@ pub mod tls;
 pub mod transport;
 
 #[cfg(test)]
+#[cfg_attr(not(feature = "cli"), allow(dead_code))] // the TLS tests need certificates, which feature `cli` makes
 pub(crate) mod sim;
 
 pub use deadlines::Deadlines;

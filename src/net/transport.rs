@@ -264,3 +264,79 @@ fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usiz
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::{
+        super::sim::{Cut, SimSocket},
+        *,
+    };
+
+    fn plain(socket: SimSocket) -> (Transport<SimSocket>, TlsScratch) {
+        (Transport::Plain(socket), TlsScratch::new())
+    }
+
+    #[test]
+    fn a_plain_read_tells_drained_from_full_and_from_the_end() {
+        let (mut transport, mut scratch) = plain(SimSocket::new());
+        let mut into = [0; 4];
+        assert_eq!(transport.read(&mut scratch, &mut into).unwrap(), Read::Data { n: 0, drained: true });
+        transport.socket_mut().inbound.extend(b"abcdef");
+        transport.socket_mut().inbound_fin = true;
+        assert_eq!(transport.read(&mut scratch, &mut into).unwrap(), Read::Data { n: 4, drained: false });
+        assert_eq!(&into, b"abcd");
+        assert_eq!(transport.read(&mut scratch, &mut []).unwrap(), Read::Data { n: 0, drained: false });
+        assert_eq!(transport.read(&mut scratch, &mut into).unwrap(), Read::Data { n: 2, drained: true });
+        assert_eq!(transport.read(&mut scratch, &mut into).unwrap(), Read::Eof { n: 0 });
+        assert!(transport.ended_cleanly());
+    }
+
+    #[test]
+    fn a_plain_write_is_one_send_and_zero_means_blocked() {
+        let (mut transport, mut scratch) = plain(SimSocket::cut(Cut::Whole, Cut::Octets(3)));
+        let slices = [&b"ab"[..], b"cd"].map(IoSlice::new);
+        assert_eq!(transport.write(&mut scratch, &slices).unwrap(), 3);
+        assert_eq!(transport.write(&mut scratch, &[]).unwrap(), 0);
+        assert_eq!(transport.socket().sends, 1);
+        transport.socket_mut().outbound_max = 3;
+        assert_eq!(transport.write(&mut scratch, &slices[1..]).unwrap(), 0);
+        assert!(!transport.wants_write() && transport.flush(&mut scratch).unwrap());
+        assert_eq!(transport.socket().outbound, b"abc");
+    }
+
+    #[test]
+    fn a_plain_close_is_a_fin_and_discarding_goes_on_until_the_peers() {
+        let (mut transport, mut scratch) = plain(SimSocket::new());
+        assert!(transport.close_write(&mut scratch).unwrap());
+        assert!(transport.socket().outbound_fin && transport.socket().outbound.is_empty());
+        transport.socket_mut().inbound.extend(b"late");
+        assert_eq!(transport.discard(&mut scratch).unwrap(), Discard::Data { n: 4, drained: true });
+        assert_eq!(transport.discard(&mut scratch).unwrap(), Discard::Data { n: 0, drained: true });
+        transport.socket_mut().inbound_fin = true;
+        assert_eq!(transport.discard(&mut scratch).unwrap(), Discard::Eof);
+    }
+
+    #[test]
+    fn shutting_down_a_connection_that_is_gone_is_no_error() {
+        struct Gone;
+        impl Socket for Gone {
+            fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            fn send(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn send_vectored(&mut self, _: &[IoSlice<'_>]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn shutdown_write(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::NotConnected.into())
+            }
+        }
+        let (mut transport, mut scratch) = (Transport::Plain(Gone), TlsScratch::new());
+        assert!(transport.close_write(&mut scratch).unwrap());
+        let error = transport.read(&mut scratch, &mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,413 @@
+//! One TLS connection: its socket, rustls' state, and the little that must outlive a call.
+
+use std::{
+    fmt,
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use rustls::{ClientConfig, CommonState, Error, InvalidMessage, ServerConfig, pki_types::ServerName};
+
+use super::{
+    super::transport::{Read, Socket, shutdown_write},
+    BURST_OCTETS_MAX, HELD_OCTETS_MAX, INCOMING_OCTETS, RECORD_OCTETS_MAX, RECORD_WIRE_OCTETS_MAX, TlsScratch,
+    engine::{Engine, Outgoing, Stop},
+};
+
+/// One TLS connection over one socket, server or client.
+pub struct TlsStream<S> {
+    socket: S,
+    engine: Engine,
+    input: Input,
+    output: Output,
+    /// Ciphertext not yet processed: the incomplete record, or an unfinished handshake message, exactly as rustls left it.
+    held: Vec<u8>,
+    /// The end of a record's plaintext for which a reader's buffer was too short, and how much of it was read since.
+    parked: Vec<u8>,
+    parked_from: usize,
+    /// Ciphertext the socket did not take, and how much of it has left since.
+    unsent: Vec<u8>,
+    unsent_from: usize,
+}
+
+/// Where our reading stands.
+#[derive(Debug)]
+enum Input {
+    /// `held` is no whole record: more is needed from the socket.
+    Hungry,
+    /// The reader's buffer ended first: `parked` and `held` come before the socket. `held` may hold whole records.
+    Stalled,
+    /// close_notify has come.
+    Closed,
+    /// Said by every further read.
+    Failed(Failure),
+}
+
+/// Where our writing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Open,
+    /// close_notify is queued or sent; no plaintext after it (RFC 8446 §6.1).
+    Notified,
+    /// So is the FIN.
+    Finished,
+}
+
+/// Why TLS ended before its time.
+#[derive(Debug, Clone, thiserror::Error)]
+enum Failure {
+    #[error("the peer does not speak TLS (a plain-text client on a TLS port?)")]
+    NotTls,
+    #[error("the peer's handshake message is longer than {HELD_OCTETS_MAX} octets")]
+    TooLong,
+    #[error("tls: {0}")]
+    Tls(#[source] Error),
+}
+
+impl<S: Socket> TlsStream<S> {
+    /// The server's side of a connection just accepted.
+    ///
+    /// # Errors
+    /// `InvalidInput` if rustls rejects the configuration.
+    pub fn server(socket: S, config: Arc<ServerConfig>) -> io::Result<Self> {
+        Engine::server(config).map(|engine| Self::new(socket, engine)).map_err(rejected)
+    }
+
+    /// The client's side of a connection to `name`. The ClientHello waits at once ([`wants_write`](Self::wants_write)):
+    /// flush when the socket is connected.
+    ///
+    /// # Errors
+    /// `InvalidInput` if rustls rejects the configuration.
+    pub fn client(socket: S, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
+        let mut stream = Self::new(socket, Engine::client(config, name).map_err(rejected)?);
+        let mut hello = Outgoing::new(0);
+        if let Stop::Failed(error) = stream.engine.pump(&mut [], &mut [], &mut Vec::new(), &mut hello).stop {
+            return Err(rejected(error));
+        }
+        stream.unsent = hello.filled().to_vec();
+        Ok(stream)
+    }
+
+    fn new(socket: S, engine: Engine) -> Self {
+        Self {
+            socket,
+            engine,
+            input: Input::Hungry,
+            output: Output::Open,
+            held: Vec::new(),
+            parked: Vec::new(),
+            parked_from: 0,
+            unsent: Vec::new(),
+            unsent_from: 0,
+        }
+    }
+
+    /// See [`Transport::read`](super::super::Transport::read).
+    ///
+    /// A receive is cut at `into`'s length, and plaintext is never longer than its ciphertext, so with a large `into` nothing is
+    /// ever left over. It is never cut below one record, though, or a record longer than `into` could not be completed: then
+    /// the end of the record's plaintext is parked here, whole records behind it stay undecrypted, and further calls hand these
+    /// out before they receive. So at most one record's plaintext and what one receive brought wait here.
+    ///
+    /// # Errors
+    /// As for [`Transport::read`](super::super::Transport::read).
+    pub fn read(&mut self, scratch: &mut TlsScratch, into: &mut [u8]) -> io::Result<Read> {
+        if into.is_empty() {
+            return Ok(Read::Data { n: 0, drained: false });
+        }
+        let (incoming_len, drained) = match &self.input {
+            Input::Failed(failure) => return Err(failure.to_io()),
+            Input::Closed => return Ok(Read::Eof { n: 0 }),
+            Input::Stalled if !self.parked.is_empty() => return Ok(self.unpark(into)),
+            Input::Stalled => {
+                scratch.incoming[..self.held.len()].copy_from_slice(&self.held);
+                (self.held.len(), false)
+            }
+            Input::Hungry => {
+                let held = self.held.len();
+                let room = into.len().saturating_sub(held).max(RECORD_WIRE_OCTETS_MAX).min(INCOMING_OCTETS - held);
+                let n = match self.socket.recv(&mut scratch.incoming[held..held + room]) {
+                    Ok(0) => return Ok(Read::Eof { n: 0 }),
+                    Ok(n) => n,
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Data { n: 0, drained: true }),
+                    Err(e) => return Err(e),
+                };
+                let drained = n < room;
+                if held + n < self.record_wire_len() {
+                    // Collect first: processing every fragment would copy the record back and forth each time.
+                    self.held.extend_from_slice(&scratch.incoming[held..held + n]);
+                    return Ok(Read::Data { n: 0, drained });
+                }
+                scratch.incoming[..held].copy_from_slice(&self.held);
+                (held + n, drained)
+            }
+        };
+
+        let incoming = &mut scratch.incoming[..incoming_len];
+        let pumped = self.engine.pump(incoming, into, &mut self.parked, &mut scratch.outgoing);
+        let rest = &scratch.incoming[pumped.consumed..incoming_len];
+        self.held = Vec::new();
+        let n = pumped.filled;
+        let mut read = Read::Data { n, drained };
+        match pumped.stop {
+            Stop::Starved if rest.len() > HELD_OCTETS_MAX => self.input = Input::Failed(Failure::TooLong),
+            Stop::Starved => {
+                self.held = rest.to_vec();
+                self.input = Input::Hungry;
+            }
+            Stop::Full => {
+                self.held = rest.to_vec();
+                self.input = Input::Stalled;
+                read = Read::Data { n, drained: false };
+            }
+            Stop::PeerClosed => {
+                self.input = Input::Closed;
+                read = Read::Eof { n };
+            }
+            Stop::Failed(error) => self.input = Input::Failed(self.blame(error)),
+        }
+
+        let posted = self.post(&mut scratch.outgoing);
+        match (&self.input, posted) {
+            // What came before a failure is delivered first, so that the cut of the stream changes nothing.
+            (Input::Failed(_), _) if n > 0 => Ok(Read::Data { n, drained: false }),
+            (Input::Failed(failure), _) => Err(failure.to_io()),
+            (_, Err(error)) if n == 0 => Err(error),
+            _ => Ok(read),
+        }
+    }
+
+    /// See [`Transport::write`](super::super::Transport::write). Several slices are first copied together, so that they share records.
+    ///
+    /// # Errors
+    /// As for [`Transport::write`](super::super::Transport::write).
+    pub fn write(&mut self, scratch: &mut TlsScratch, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let Input::Failed(failure) = &self.input {
+            return Err(failure.to_io());
+        }
+        if self.output != Output::Open {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut octets_max = BURST_OCTETS_MAX;
+        if self.wants_write() {
+            if !self.flush()? {
+                return Ok(0);
+            }
+            octets_max = RECORD_OCTETS_MAX; // the peer is slow: stay close, so that what is urgent next is not far behind
+        }
+        if self.is_handshaking() {
+            return Ok(0); // a TLS 1.3 server could send here already, to a peer that has proved nothing yet
+        }
+        let TlsScratch { staging, outgoing, .. } = scratch;
+        let plain = gather(bufs, octets_max, staging);
+        if plain.is_empty() {
+            return Ok(0);
+        }
+        let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
+        match self.engine.encrypt(held, plain, outgoing) {
+            Ok(sealed) => {
+                let taken = if sealed { plain.len() } else { 0 };
+                self.post(outgoing).map(|()| taken)
+            }
+            Err(error) => {
+                let failure = Failure::Tls(error);
+                let io_error = failure.to_io();
+                self.input = Input::Failed(failure);
+                let _ = self.post(outgoing); // best effort: the error that counts is the first
+                Err(io_error)
+            }
+        }
+    }
+
+    /// See [`Transport::flush`](super::super::Transport::flush).
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        self.unsent_from += send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..])?;
+        if self.wants_write() {
+            return Ok(false);
+        }
+        if !self.unsent.is_empty() {
+            self.unsent = Vec::new();
+            self.unsent_from = 0;
+        }
+        Ok(true)
+    }
+
+    /// See [`Transport::close_write`](super::super::Transport::close_write). Before the handshake's end, and after a fatal alert, there
+    /// is no close_notify to send: only the FIN.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    pub fn close_write(&mut self, scratch: &mut TlsScratch) -> io::Result<bool> {
+        if self.output == Output::Open {
+            self.output = Output::Notified;
+            if !matches!(self.input, Input::Failed(_)) {
+                let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
+                // A connection that cannot say goodbye still gets its FIN.
+                let _ = self.engine.close_notify(held, &mut scratch.outgoing);
+                self.post(&mut scratch.outgoing)?;
+            }
+        }
+        if !self.flush()? {
+            return Ok(false);
+        }
+        if self.output == Output::Notified {
+            shutdown_write(&mut self.socket)?;
+            self.output = Output::Finished;
+        }
+        Ok(true)
+    }
+
+    /// Lets go of all input, for a reader that will only discard.
+    pub(in super::super) fn forget_input(&mut self) -> &mut S {
+        self.held = Vec::new();
+        self.parked = Vec::new();
+        &mut self.socket
+    }
+
+    /// See [`Transport::wants_write`](super::super::Transport::wants_write).
+    pub fn wants_write(&self) -> bool {
+        self.unsent_from < self.unsent.len()
+    }
+
+    /// See [`Transport::is_handshaking`](super::super::Transport::is_handshaking).
+    pub fn is_handshaking(&self) -> bool {
+        self.engine.common().is_handshaking()
+    }
+
+    /// Whether the peer said that its stream is complete.
+    pub fn received_close_notify(&self) -> bool {
+        matches!(self.input, Input::Closed)
+    }
+
+    /// What rustls knows about the connection: version, suite, ALPN, whether it was resumed.
+    pub fn session(&self) -> &CommonState {
+        self.engine.common()
+    }
+
+    /// Octets this connection keeps between calls, beyond rustls' own.
+    pub fn octets_kept(&self) -> usize {
+        self.held.capacity() + self.parked.capacity() + self.unsent.capacity()
+    }
+
+    /// The socket beneath.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The socket beneath, to register it.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
+    }
+
+    fn unpark(&mut self, into: &mut [u8]) -> Read {
+        let rest = &self.parked[self.parked_from..];
+        let n = rest.len().min(into.len());
+        into[..n].copy_from_slice(&rest[..n]);
+        if n == rest.len() {
+            self.parked = Vec::new();
+            self.parked_from = 0;
+        } else {
+            self.parked_from += n;
+        }
+        Read::Data { n, drained: false }
+    }
+
+    /// How long `held` must grow before rustls can make anything of it, as far as we can tell; 0 if we cannot.
+    ///
+    /// Only for application data after the handshake: a handshake message in pieces stays in `held` decrypted, and its first
+    /// octet is then no record's. None of the handshake types rustls knows has the number 23.
+    fn record_wire_len(&self) -> usize {
+        const APPLICATION_DATA: u8 = 23;
+        match self.held[..] {
+            [APPLICATION_DATA, _, _, high, low, ..] if !self.is_handshaking() => {
+                let len = 5 + usize::from(u16::from_be_bytes([high, low]));
+                if len > RECORD_WIRE_OCTETS_MAX { 0 } else { len }
+            }
+            _ => 0,
+        }
+    }
+
+    /// Sends what has been encoded, behind what still waits, and keeps what the socket does not take.
+    fn post(&mut self, outgoing: &mut Outgoing) -> io::Result<()> {
+        let new = outgoing.filled();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let posted = if self.wants_write() {
+            self.unsent.extend_from_slice(new);
+            self.flush().map(|_| ())
+        } else {
+            send_until_blocked(&mut self.socket, new).map(|sent| {
+                self.unsent = new[sent..].to_vec();
+                self.unsent_from = 0;
+            })
+        };
+        outgoing.clear(); // also after an error: the next connection finds the loop's buffer empty
+        posted
+    }
+
+    fn blame(&self, error: Error) -> Failure {
+        let first_octets = self.engine.common().protocol_version().is_none();
+        match error {
+            Error::InvalidMessage(
+                InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge,
+            ) if first_octets => Failure::NotTls,
+            other => Failure::Tls(other),
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for TlsStream<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream")
+            .field("socket", &self.socket)
+            .field("input", &self.input)
+            .field("output", &self.output)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Failure {
+    fn to_io(&self) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, self.clone())
+    }
+}
+
+fn rejected(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+/// Up to `octets_max` octets in one piece: the caller's own slice where it is alone or long enough, else a copy.
+fn gather<'a>(bufs: &'a [IoSlice<'_>], octets_max: usize, staging: &'a mut Vec<u8>) -> &'a [u8] {
+    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+    let Some(first) = filled.next() else { return &[] };
+    let second = filled.next();
+    if first.len() >= octets_max || second.is_none() {
+        return &first[..first.len().min(octets_max)];
+    }
+    staging.clear();
+    staging.extend_from_slice(first);
+    for buf in second.into_iter().chain(filled) {
+        let fits = buf.len().min(octets_max - staging.len());
+        staging.extend_from_slice(&buf[..fits]);
+    }
+    staging
+}
+
+/// Only `WouldBlock` is a promise that an event will come, so a short send is followed by another.
+fn send_until_blocked<S: Socket>(socket: &mut S, octets: &[u8]) -> io::Result<usize> {
+    let mut sent = 0;
+    while sent < octets.len() {
+        match socket.send(&octets[sent..]) {
+            Ok(n) => sent += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(sent)
+}
