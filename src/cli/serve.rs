@@ -64,12 +64,8 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
         bind(&config, options.workers).map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     announce(&ready(&ws, &wss), options, logging, out);
-    for addr in ws.iter().chain(&wss).filter(|addr| !addr.ip().is_loopback()) {
-        warn!(
-            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; --listen 127.0.0.1:{} keeps it local",
-            addr.port()
-        );
-    }
+    warn_of_exposure("--listen", &ws);
+    warn_of_exposure("--listen-tls", &wss);
 
     let handle = workers.handle();
     let wake = signals.handle();
@@ -92,6 +88,16 @@ fn bind(config: &Config, workers: usize) -> Result<Workers<Echo>, BindError> {
         }
     }
     Workers::bind(config, workers, Echo::default)
+}
+
+/// Loudly: whoever meant a test server must not overlook it.
+fn warn_of_exposure(flag: &str, addrs: &[SocketAddr]) {
+    for addr in addrs.iter().filter(|addr| !addr.ip().is_loopback()) {
+        let port = addr.port();
+        warn!(
+            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; {flag} 127.0.0.1:{port} keeps it local"
+        );
+    }
 }
 
 /// The ready line, and for people how to try it. A stdout that is closed is no reason to stop.
@@ -162,6 +168,9 @@ fn reload(handle: &Handle, options: &Options, folder: Option<&Path>) {
             handle.reload_tls(tls);
             info!("certificate reloaded");
         }
-        Err(error) => error!("certificate not reloaded, the old one stays: {error}"),
+        Err(error) => {
+            let line = error.to_string();
+            error!("certificate not reloaded, the old one stays: {}", line.trim_start_matches("wslab: "));
+        }
     }
 }
