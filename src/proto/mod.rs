@@ -15,6 +15,7 @@ mod limits;
 mod mask;
 mod outbox;
 mod pool;
+mod receive;
 mod sender;
 mod turn;
 mod utf8;

@@ -6,11 +6,11 @@ use std::time::Instant;
 use super::{
     assembler::MessageKind,
     close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX},
-    connection::Phase,
+    connection::{Connection, Phase},
     frame::{FrameHeader, Opcode},
-    limits::{Role, Settings},
+    limits::Role,
     mask::{MaskKey, mask},
-    outbox::{Lanes, Outbox},
+    outbox::Lanes,
     pool::{Buffer, HEADROOM},
     wire::{HEADER_BYTES_MAX, WireHeader},
     workspace::{Direction, FrameTap, MaskKeys},
@@ -93,23 +93,19 @@ pub enum SendError {
 
 /// Queues output on one connection.
 pub struct Sender<'t> {
-    pub(super) settings: &'t Settings,
-    pub(super) role: Role,
-    pub(super) phase: &'t mut Phase,
-    pub(super) since: &'t mut Instant,
-    pub(super) outbox: &'t mut Outbox,
+    pub(super) connection: &'t mut Connection,
     pub(super) lanes: &'t mut Lanes,
     /// The loop's window as far as it holds answers.
     pub(super) window: &'t [u8],
-    pub(super) tap: Option<&'t mut Box<dyn FrameTap>>,
-    pub(super) mask_keys: Option<&'t mut MaskKeys>,
+    pub(super) tap: &'t mut Option<Box<dyn FrameTap>>,
+    pub(super) mask_keys: &'t mut Option<MaskKeys>,
     pub(super) now: Instant,
 }
 
 impl std::fmt::Debug for Sender<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Sender")
-            .field("role", &self.role)
+            .field("role", &self.connection.role)
             .field("queued_bytes", &self.queued_bytes())
             .finish_non_exhaustive()
     }
@@ -123,13 +119,15 @@ impl Sender<'_> {
     /// [`SendError::Closing`]. Never [`SendError::Full`]: decoding stops before the queue is full.
     #[inline]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
         let opcode = message.kind.opcode();
         self.tap(opcode, message.payload());
         match message.body {
-            Body::Window { octets, base, payload } if self.role == Role::Server && self.lanes.run_is_last() => {
+            Body::Window { octets, base, payload }
+                if self.connection.role == Role::Server && self.lanes.run_is_last() =>
+            {
                 self.reply_in_place(opcode, octets, base, payload);
             }
             Body::Assembled(buffer) if buffer.len() > COPIED_BYTES_MAX => self.reply_by_handing_over(opcode, buffer),
@@ -172,20 +170,20 @@ impl Sender<'_> {
     /// [`SendError::Closing`] when it has begun already, [`SendError::Illegal`] for a code that may not travel or a reason
     /// of more than 123 octets.
     pub fn close(&mut self, code: CloseCode, reason: &str) -> Result<(), SendError> {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
         if !code.may_travel() || reason.len() > REASON_BYTES_MAX {
             return Err(SendError::Illegal);
         }
         self.seal(Some(CloseFrame { code, reason }));
-        (*self.phase, *self.since) = (Phase::Closing, self.now);
+        (self.connection.phase, self.connection.since) = (Phase::Closing, self.now);
         Ok(())
     }
 
     /// Octets that wait for the socket, headers included.
     pub fn queued_bytes(&self) -> usize {
-        self.outbox.len() + self.lanes.len()
+        self.connection.outbox.len() + self.lanes.len()
     }
 
     /// Queues a Pong (RFC 6455 §5.5.3).
@@ -209,10 +207,10 @@ impl Sender<'_> {
     }
 
     fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
-        if self.queued_bytes() >= self.settings.limits.queue_high_bytes {
+        if self.queued_bytes() >= self.connection.settings.limits.queue_high_bytes {
             return Err(SendError::Full);
         }
         self.tap(opcode, payload);
@@ -221,7 +219,7 @@ impl Sender<'_> {
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
-        if !matches!(self.phase, Phase::Open) {
+        if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
         if payload.len() > CONTROL_BYTES_MAX {
@@ -263,7 +261,7 @@ impl Sender<'_> {
         if let Some(room) = buffer.prepend(header.size()) {
             header.emit(room);
         }
-        self.outbox.push(buffer, self.lanes, self.window);
+        self.connection.outbox.push(buffer, self.lanes, self.window);
     }
 
     fn copy(&mut self, opcode: Opcode, payload: &[u8]) {
@@ -272,7 +270,7 @@ impl Sender<'_> {
     }
 
     fn mask_key(&mut self) -> Option<MaskKey> {
-        match self.role {
+        match self.connection.role {
             Role::Server => None,
             // A client's workspace has keys; were it made without, a fixed key is still legal framing.
             Role::Client => {
@@ -284,7 +282,7 @@ impl Sender<'_> {
 
     #[inline]
     fn tap(&mut self, opcode: Opcode, payload: &[u8]) {
-        if let Some(tap) = &mut self.tap {
+        if let Some(tap) = &mut *self.tap {
             let header = FrameHeader { fin: true, compressed: false, opcode, len: payload.len() as u64, mask: None };
             tap.frame(Direction::Out, &header, payload);
         }
