@@ -220,9 +220,15 @@ impl<S: Socket> Sessions<S> {
         sent
     }
 
-    /// Gives a session up as it is: the next [`reap`](Self::reap) drops it. No handler hears of it.
-    pub fn give_up(&mut self, id: ConnId) {
-        self.gone.push(id);
+    /// Ends a session as it is, without a Close.
+    pub fn abort<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| {
+            match session.pump_with(id, shared, handler, |turn| turn.abort()) {
+                // It waited for the end of TCP only.
+                (None, _) => Pumped::Gone,
+                (Some(()), pumped) => pumped,
+            }
+        });
     }
 
     /// Drops the sessions that are over, and returns how many. Only here: dropping closes the socket, which leaves the poll with it.
