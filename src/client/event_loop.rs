@@ -71,7 +71,7 @@ struct Dial {
 /// use wslab::{client::{Client, Config, Target}, server::Echo};
 ///
 /// let target = Target::resolve(&"ws://127.0.0.1:8888/ws".parse()?, Duration::from_secs(5))?;
-/// let mut client = Client::new(&Config::default(), Echo::default())?;
+/// let mut client = Client::new(&Config::default(), Echo)?;
 /// for _ in 0..1000 {
 ///     client.open(&target)?;
 /// }

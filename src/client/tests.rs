@@ -61,7 +61,7 @@ impl Peer {
         let any = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
         let (listen, listen_tls) = if tls.is_some() { (Vec::new(), any) } else { (any, Vec::new()) };
         let config = server::Config { listen, listen_tls, tls, ..server::Config::default() };
-        let server = Server::bind(&config, Echo::default()).unwrap();
+        let server = Server::bind(&config, Echo).unwrap();
         let addr = server.local_addrs().into_iter().chain(server.local_addrs_tls()).next().unwrap();
         let handle = server.handle();
         Peer { addr, handle, thread: Some(thread::spawn(move || server.run())) }
