@@ -8,6 +8,7 @@ mod assembler;
 mod close;
 mod connection;
 mod decoder;
+pub mod deflate;
 mod error;
 mod frame;
 pub mod handshake;
