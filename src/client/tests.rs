@@ -206,6 +206,24 @@ fn a_refused_upgrade_is_told_with_its_status() {
 }
 
 #[test]
+fn an_answer_that_is_no_head_fails_and_is_not_answered() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let addr = stranger(move |mut socket| {
+        let _ = socket.read(&mut [0; 4096]);
+        let _ = socket.write_all(b"\x15\x03\x03\x00\x02\x02\x32");
+        let mut rest = Vec::new();
+        let _ = socket.read_to_end(&mut rest);
+        let _ = tell.send(rest);
+    });
+    let mut client = client(&Config::default());
+    client.open(&target(&format!("ws://{addr}/"))).unwrap();
+    assert!(client.run_until(Instant::now() + PATIENCE).unwrap());
+    let failed = client.handler().failed[0].to_string();
+    assert!(failed.starts_with("not opened: the response is malformed: "), "{failed}");
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), b"");
+}
+
+#[test]
 fn aborting_tells_the_handler_at_once() {
     let peer = Peer::start(None);
     let mut client = client(&Config::default());
