@@ -7,6 +7,7 @@ use super::{
     close::{CONTROL_BYTES_MAX, CloseFrame},
     connection::{Closure, Held, Phase, Shutdown},
     decoder::Chunk,
+    deflate::Codec,
     error::ProtocolError,
     frame::{FrameHeader, Opcode, Place},
     handshake::{Opened, Refusal, server},
@@ -94,8 +95,8 @@ impl Turn<'_> {
             let connection = &mut *self.connection;
             let place = Place {
                 role: connection.role,
-                message: connection.message.as_ref().map(|message| message.buffer.len() as u64),
-                deflate: false,
+                message: connection.message.as_ref().map(|message| message.judged_len()),
+                deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
             match connection.decoder.decode(self.workspace.pending(), &place) {
@@ -130,7 +131,8 @@ impl Turn<'_> {
     fn data(&mut self, chunk: &Chunk, at: Range<usize>) -> Option<Step> {
         let kind = if chunk.header.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
         let payload = self.workspace.window.get(at.clone()).unwrap_or_default();
-        if chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none() {
+        let is_whole = chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none();
+        if is_whole && !chunk.header.compressed {
             if kind == MessageKind::Text && simdutf8::basic::from_utf8(payload).is_err() {
                 self.fail(ProtocolError::InvalidUtf8);
                 return None;
@@ -148,7 +150,15 @@ impl Turn<'_> {
             }
             none => none.insert(Box::new(Assembly::begin(kind, &chunk.header, &mut self.workspace.pool))),
         };
-        if let Err(error) = message.append(payload) {
+        let appended = match &mut self.connection.codec {
+            Some(codec) if message.compressed => {
+                let is_end = chunk.ends && chunk.header.fin;
+                let max = self.connection.settings.limits.message_bytes_max;
+                message.inflate(codec, &mut self.workspace.codecs, payload, is_end, max)
+            }
+            _ => message.append(payload),
+        };
+        if let Err(error) = appended {
             self.fail(error);
             return None;
         }
@@ -306,7 +316,7 @@ impl Turn<'_> {
                     return None;
                 }
             },
-            Some(asked) => match asked.check(head, &settings.limits) {
+            Some(asked) => match asked.check(head, settings) {
                 Ok(opened) => opened,
                 Err(error) => {
                     self.end(Closure::HandshakeFailed(error), Shutdown::Flush);
@@ -317,6 +327,7 @@ impl Turn<'_> {
         if lanes.spill.len() > start {
             self.connection.outbox.begin_head(lanes.spill.len() - start, lanes);
         }
+        self.connection.codec = opened.deflate.map(|agreed| Box::new(Codec::new(agreed, &settings.deflate)));
         self.connection.phase = Phase::Open;
         self.connection.heard = self.now;
         Some(Step::Open(Box::new(opened)))

@@ -117,7 +117,8 @@ impl<'t> Turn<'t> {
         if left < DIRECT_BYTES_MIN || !self.workspace.input.is_empty() || !matches!(connection.phase, Phase::Open) {
             return None;
         }
-        let message = connection.message.as_mut()?;
+        // What is compressed has to pass through the inflater.
+        let message = connection.message.as_mut().filter(|message| !message.compressed)?;
         Some(message.spare(left.min(WINDOW_BYTES as u64) as usize))
     }
 
@@ -208,7 +209,7 @@ impl<'t> Turn<'t> {
             Some((kind, at)) => Step::Whole(kind, at),
             None => self.step()?,
         };
-        let Workspace { window, lanes, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
+        let Workspace { window, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
         let base = match &step {
             // The answers so far and the message lie in the same window, in this order.
             Step::Whole(_, at) if lanes.run.start == lanes.run.end => at.start - HEADROOM,
@@ -229,15 +230,16 @@ impl<'t> Turn<'t> {
             Step::Open(opened) => Event::Open(opened),
             Step::Close(closure) => Event::Close(closure),
         };
-        let sender = Sender { connection: self.connection, lanes, window: answers, tap, mask_keys, now: self.now };
+        let sender =
+            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
         Some(Received { event, sender })
     }
 
     /// The means to send without having received.
     #[inline]
     pub fn sender(&mut self) -> Sender<'_> {
-        let Workspace { window, lanes, tap, mask_keys, .. } = &mut *self.workspace;
-        Sender { connection: self.connection, lanes, window, tap, mask_keys, now: self.now }
+        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+        Sender { connection: self.connection, lanes, window, codecs, tap, mask_keys, now: self.now }
     }
 
     /// The octets to send, in order. Empty: none.
