@@ -71,7 +71,7 @@ fn inflate(
     let mut sink = Collect::new(step, max);
     let mut pieces = payload.chunks(chop).peekable();
     while let Some(piece) = pieces.next() {
-        let is_end = pieces.peek().is_none() && chop % 2 == 0;
+        let is_end = pieces.peek().is_none() && chop.is_multiple_of(2);
         codec.inflate(codecs, piece, is_end, &mut sink)?;
         if is_end {
             return Ok(sink.message);
@@ -105,9 +105,11 @@ fn check(agreed: Agreed, payloads: &[&[u8]], expected: &[Result<&[u8], Stop>]) {
 #[test]
 fn payloads_of_the_rfc_inflate() {
     const HELLO: &[u8] = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
-    const OK: Result<&[u8], Stop> = Ok(b"Hello");
+    type Read = Result<&'static [u8], Stop>;
+    type Row = (&'static str, Agreed, &'static [&'static [u8]], &'static [Read]);
+    const OK: Read = Ok(b"Hello");
     #[rustfmt::skip]
-    let rows: &[(&str, Agreed, &[&[u8]], &[Result<&[u8], Stop>])] = &[
+    let rows: &[Row] = &[
         ("§7.2.3.1 fixed block", BOTH, &[HELLO], &[OK]),
         ("§7.2.3.2 window shared", BOTH, &[HELLO, b"\xf2\x00\x11\x00\x00"], &[OK, OK]),
         ("§7.2.3.2 window not shared", BOTH, &[HELLO, HELLO, HELLO], &[OK, OK, OK]),
@@ -157,16 +159,35 @@ fn what_is_short_or_does_not_shrink_is_sent_as_it_is() {
     let mut codec = Codec::new(NEITHER, &DeflateConfig { message_bytes_min: 64, ..CONFIG });
     assert_eq!(codec.deflate(&mut codecs, &[0; 63]), None);
     assert!(codec.deflate(&mut codecs, &[0; 64]).is_some());
-    let mut state = 1_u32;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    })
-    .take(1000)
-    .collect();
+    let noise = noise(1000);
     assert_eq!(codec.deflate(&mut codecs, &noise), None);
     // With takeover it is in our window, and so it must travel.
     assert!(Codec::new(BOTH, &CONFIG).deflate(&mut codecs, &noise).is_some());
+}
+
+/// Octets that do not shrink.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(len)
+    .collect()
+}
+
+#[test]
+fn output_that_just_fills_its_room_is_whole() {
+    for len in (4000..4110).chain(8180..8200).chain([20_000, 3 << 20]) {
+        // New room every time, since it grows and stays.
+        let (mut codec, mut codecs) = (Codec::new(BOTH, &CONFIG), Codecs::default());
+        let mut peer = Codec::new(BOTH, &CONFIG);
+        for message in [noise(len), b"Hello".to_vec(), vec![0; len]] {
+            let payload = codec.deflate(&mut codecs, &message).unwrap().to_vec();
+            assert!(payload.len() <= message.len() + 32 + message.len() / 1000, "{} of {len}", payload.len());
+            assert_eq!(inflate(&mut peer, &mut codecs, &payload, 1 << 20, 64 << 10, 4 << 20), Ok(message), "{len}");
+        }
+    }
 }
 
 #[test]
