@@ -1,0 +1,13 @@
+//! What all tests need: the server as a process, a client that knows frames and no more, and tables of conversations.
+
+pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod process;
+pub(crate) mod table;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+/// How long anything may take that should happen at once. Long, because a test machine may be busy; a test that waits
+/// this long fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
