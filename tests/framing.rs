@@ -89,10 +89,7 @@ fn fragments_become_one_message() {
             "§5.4 empty fragments only",
             echoed(parts(&[(0x02, ""), (0x00, ""), (0x00, ""), (0x80, "")]), SERVER.binary(b"")),
         ),
-        row(
-            "§5.4 octet by octet",
-            echoed(parts(&[(0x01, "H"), (0, "e"), (0, "l"), (0, "l"), (0x80, "o")]), hello()),
-        ),
+        row("§5.4 octet by octet", echoed(parts(&[(0x01, "H"), (0, "e"), (0, "l"), (0, "l"), (0x80, "o")]), hello())),
         row(
             "§5.4 two fragmented messages",
             echoed(

@@ -204,6 +204,20 @@ impl Client {
         }
     }
 
+    /// [`Client::rest`] if the end comes within the socket's read timeout; what came before stays here.
+    pub(crate) fn try_rest(&mut self) -> Option<(Vec<u8>, End)> {
+        let mut buffer = [0; 4096];
+        loop {
+            match self.read(&mut buffer) {
+                Ok(octets) if octets > 0 => self.received.extend_from_slice(&buffer[..octets]),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return None;
+                }
+                ended => return Some((std::mem::take(&mut self.received), end_of(ended))),
+            }
+        }
+    }
+
     /// Asserts that the server ends the connection in order, without another octet.
     pub(crate) fn expect_end(&mut self) {
         let (rest, end) = self.rest();
@@ -266,18 +280,14 @@ impl Client {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?}, and got {}", show(&self.received));
         let mut buffer = [0; 64 << 10];
         match self.read(&mut buffer) {
-            Ok(0) => Some(End::Clean),
-            Ok(octets) => {
+            Ok(octets) if octets > 0 => {
                 self.received.extend_from_slice(&buffer[..octets]);
                 None
             }
-            Err(error) => match error.kind() {
-                io::ErrorKind::Interrupted => None,
-                io::ErrorKind::UnexpectedEof => Some(End::Truncated),
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Some(End::Reset),
-                io::ErrorKind::InvalidData => Some(End::Alert),
-                _ => panic!("{error}, after {}", show(&self.received)),
-            },
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                panic!("waited {PATIENCE:?}, and got {}", show(&self.received))
+            }
+            ended => Some(end_of(ended)),
         }
     }
 
@@ -286,5 +296,15 @@ impl Client {
             Stream::Plain(tcp) => tcp.read(buffer),
             Stream::Tls(tls) => tls.read(buffer),
         }
+    }
+}
+
+fn end_of(ended: io::Result<usize>) -> End {
+    match ended.map_err(|error| (error.kind(), error)) {
+        Ok(_) => End::Clean,
+        Err((io::ErrorKind::UnexpectedEof, _)) => End::Truncated,
+        Err((io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _)) => End::Reset,
+        Err((io::ErrorKind::InvalidData, _)) => End::Alert,
+        Err((_, error)) => panic!("{error}"),
     }
 }

@@ -162,13 +162,18 @@ impl Serve {
 
     /// The same without wss, which saves making a certificate.
     pub(crate) fn start_plain(flags: &[&str]) -> Serve {
-        Serve::launch(&["--listen", "127.0.0.1:0", "--no-tls"], flags, |_| {}, Arc::new(TempDir::new().unwrap()))
+        Serve::launch(&["--listen", "127.0.0.1:0", "--no-tls"], flags, |_| {}, Serve::folder_of_its_own())
+    }
+
+    /// A data folder that goes with the server.
+    pub(crate) fn folder_of_its_own() -> Arc<TempDir> {
+        Arc::new(TempDir::new().expect("a temporary folder"))
     }
 
     /// With an environment made by `prepare`.
     pub(crate) fn start_with(flags: &[&str], prepare: impl FnOnce(&mut Command)) -> Serve {
-        let folder = Arc::new(TempDir::new().unwrap());
-        Serve::launch(&["--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"], flags, prepare, folder)
+        let listeners = ["--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0"];
+        Serve::launch(&listeners, flags, prepare, Serve::folder_of_its_own())
     }
 
     /// With listeners, flags and data folder of the caller's.
