@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::support::{
+    at_once,
     client::End,
     http::UPGRADE,
     process::Serve,
@@ -24,7 +25,7 @@ fn expect_soon(begin: Instant, at_least: Duration, what: &str) {
 fn a_peer_that_never_asks_is_told_408_at_the_handshake_timeout() {
     let timeout = Duration::from_millis(300);
     let server = Serve::start(&["--handshake-timeout", "300ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         for begun in ["", "GET /ws HTTP/1.1\r\n", &UPGRADE[..UPGRADE.len() - 1]] {
             let begin = Instant::now();
             let mut client = door.connect();
@@ -35,39 +36,40 @@ fn a_peer_that_never_asks_is_told_408_at_the_handshake_timeout() {
             client.expect_end();
             expect_soon(begin, timeout, &format!("the end, {begun:?} over {}", door.name()));
         }
-    }
+    });
 }
 
 #[test]
 fn the_handshake_timeout_includes_tls() {
     let timeout = Duration::from_millis(300);
     let server = Serve::start(&["--handshake-timeout", "300ms"]);
-    for begun in [&b""[..], b"\x16\x03\x01"] {
+    let door = server.wss();
+    at_once([&b""[..], b"\x16\x03\x01"], |begun| {
         let begin = Instant::now();
-        let mut tcp = server.wss().tcp();
+        let mut tcp = door.tcp();
         std::io::Write::write_all(&mut tcp, begun).unwrap();
         // Nothing can be told to a peer with whom nothing was agreed; it is let go.
         let ended = tcp.read_to_end(&mut Vec::new());
         assert!(ended.is_ok(), "{ended:?}");
         expect_soon(begin, timeout, &format!("the end for a peer that sent {begun:02x?}"));
-    }
+    });
 }
 
 #[test]
 fn an_open_connection_outlives_the_handshake_timeout() {
     let server = Serve::start(&["--handshake-timeout", "100ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let mut client = door.open();
         client.expect_silence(Duration::from_millis(300));
         client.expect_echo("still here");
-    }
+    });
 }
 
 #[test]
 fn a_silent_peer_is_closed_with_1001_at_the_idle_timeout() {
     let timeout = Duration::from_millis(300);
     let server = Serve::start(&["--idle-timeout", "300ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let begin = Instant::now();
         let mut client = door.open();
         let close = client.frame();
@@ -75,13 +77,13 @@ fn a_silent_peer_is_closed_with_1001_at_the_idle_timeout() {
         assert_eq!(close.close_code(), Some(1001), "over {}", door.name());
         client.send(&PEER.close(1001));
         client.expect_end();
-    }
+    });
 }
 
 #[test]
 fn octets_of_any_kind_put_the_idle_timeout_off() {
     let server = Serve::start(&["--idle-timeout", "300ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let begin = Instant::now();
         let mut client = door.open();
         for octet in PEER.pong(b"unasked").into_iter().chain(PEER.text("x")) {
@@ -90,38 +92,38 @@ fn octets_of_any_kind_put_the_idle_timeout_off() {
         }
         assert!(begin.elapsed() > Duration::from_millis(600), "the test is as long as it means to be");
         assert_eq!(client.frame().payload, b"x", "over {}", door.name());
-    }
+    });
 }
 
 #[test]
 fn a_peer_that_answers_no_close_is_dropped_at_the_close_timeout() {
     let server = Serve::start(&["--idle-timeout", "100ms", "--close-timeout", "300ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let mut client = door.open();
         assert_eq!(client.frame().close_code(), Some(1001), "over {}", door.name());
         let begin = Instant::now();
         let (rest, _) = client.rest();
         assert_eq!(show(&rest), "", "nothing behind a Close");
         expect_soon(begin, Duration::from_millis(300), door.name());
-    }
+    });
 }
 
 #[test]
 fn messages_behind_the_servers_close_are_read_and_not_answered() {
     let server = Serve::start(&["--idle-timeout", "100ms", "--close-timeout", "5s"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let mut client = door.open();
         assert_eq!(client.frame().close_code(), Some(1001), "over {}", door.name());
         // §5.5.1: sent before the Close was seen; §1.4: dropped, and the Close is still waited for.
         client.send(&[PEER.text("crossed"), PEER.binary(&[7; 1000]), PEER.close(1001)].concat());
         client.expect_end();
-    }
+    });
 }
 
 #[test]
 fn a_silent_peer_is_pinged_and_its_pong_keeps_it() {
     let server = Serve::start(&["--ping-interval", "150ms", "--idle-timeout", "600ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let begin = Instant::now();
         let mut client = door.open();
         for _ in 0..6 {
@@ -133,24 +135,25 @@ fn a_silent_peer_is_pinged_and_its_pong_keeps_it() {
         // One that leaves the pings unanswered gets one, and then the end.
         assert_eq!(client.frame().first, 0x89, "over {}", door.name());
         assert_eq!(client.frame().close_code(), Some(1001), "over {}", door.name());
-    }
+    });
 }
 
 #[test]
 fn by_default_nothing_is_sent_unasked() {
     let server = Serve::start(&[]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let mut client = door.open();
         client.expect_silence(Duration::from_millis(400));
         client.expect_echo("asked");
-    }
+    });
 }
 
 #[test]
 fn a_peer_that_never_reads_is_dropped_at_the_write_stall_timeout_and_holds_nobody() {
     let server = Serve::start(&["--write-stall-timeout", "400ms"]);
-    for door in server.doors() {
-        let mut others = server.doors().map(|door| door.open());
+    let doors = server.doors();
+    at_once(server.doors(), |door| {
+        let mut others = doors.clone().map(|door| door.open());
         let mut client = door.open();
         client.tcp().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
         let message = PEER.binary(&vec![7; 1 << 20]);
@@ -172,7 +175,7 @@ fn a_peer_that_never_reads_is_dropped_at_the_write_stall_timeout_and_holds_nobod
             "{dropped} over {}",
             door.name()
         );
-    }
+    });
 }
 
 #[test]
@@ -205,7 +208,7 @@ fn a_peer_that_reads_slowly_is_not_dropped() {
 #[test]
 fn a_peer_that_neither_reads_nor_ends_is_let_go_after_its_close() {
     let server = Serve::start(&["--linger", "200ms"]);
-    for door in server.doors() {
+    at_once(server.doors(), |door| {
         let mut client = door.open();
         client.send(&PEER.close(1000));
         let (_, end) = client.rest();
@@ -216,5 +219,5 @@ fn a_peer_that_neither_reads_nor_ends_is_let_go_after_its_close() {
             assert!(begin.elapsed() < SOON, "the socket lingers over {}", door.name());
             std::thread::yield_now();
         }
-    }
+    });
 }

@@ -148,6 +148,14 @@ impl Client {
         }
     }
 
+    /// Sends what the socket takes within its write timeout; with TLS, what was taken may still wait for the socket.
+    pub(crate) fn send_some(&mut self, octets: &[u8]) -> io::Result<usize> {
+        match &mut self.stream {
+            Stream::Plain(tcp) => tcp.write(octets),
+            Stream::Tls(tls) => tls.write(octets),
+        }
+    }
+
     /// Sends it in pieces of `chop` octets, each a segment or a TLS record of its own, as far as the server takes them.
     pub(crate) fn send_in_pieces(&mut self, octets: &[u8], chop: usize) {
         for piece in octets.chunks(chop) {
@@ -206,7 +214,7 @@ impl Client {
 
     /// [`Client::rest`] if the end comes within the socket's read timeout; what came before stays here.
     pub(crate) fn try_rest(&mut self) -> Option<(Vec<u8>, End)> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 64 << 10];
         loop {
             match self.read(&mut buffer) {
                 Ok(octets) if octets > 0 => self.received.extend_from_slice(&buffer[..octets]),

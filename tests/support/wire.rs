@@ -30,7 +30,7 @@ impl Side {
         };
         octets[1] |= 0x80;
         octets.extend_from_slice(&key);
-        octets.extend(payload.iter().zip(key.iter().cycle()).map(|(octet, key)| octet ^ key));
+        octets.extend_from_slice(&masked(payload, key));
         octets
     }
 
@@ -63,6 +63,21 @@ impl Side {
     }
 }
 
+/// Masks or unmasks (RFC 6455 §5.3), eight octets at a time, for the sake of unoptimised builds.
+fn masked(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
+    let key = [key, key].concat();
+    let wide = u64::from_ne_bytes(*key.first_chunk().unwrap());
+    let mut octets = payload.to_vec();
+    let (chunks, rest) = octets.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (octet, key) in rest.iter_mut().zip(key) {
+        *octet ^= key;
+    }
+    octets
+}
+
 /// A payload length in its shortest form, without the mask bit.
 pub(crate) fn shortest_len(len: usize) -> Vec<u8> {
     match len {
@@ -89,12 +104,12 @@ impl Frame {
             127 => (u64::from_be_bytes(*rest.first_chunk()?), 10),
             short => (u64::from(short), 2),
         };
-        let masked = second & 0x80 != 0;
-        let key = if masked { *octets.get(at..)?.first_chunk()? } else { [0; 4] };
-        let start = at + if masked { 4 } else { 0 };
+        let key = if second & 0x80 != 0 { Some(*octets.get(at..)?.first_chunk()?) } else { None };
+        let start = at + key.map_or(0, |key| key.len());
         let end = start.checked_add(usize::try_from(len).ok()?)?;
-        let payload = octets.get(start..end)?.iter().zip(key.iter().cycle()).map(|(octet, key)| octet ^ key).collect();
-        Some((Frame { first: *first, masked, payload }, end))
+        let payload = octets.get(start..end)?;
+        let payload = key.map_or_else(|| payload.to_vec(), |key| masked(payload, key));
+        Some((Frame { first: *first, masked: key.is_some(), payload }, end))
     }
 
     /// All frames, and the octets behind them that are none.
