@@ -191,10 +191,10 @@ fn a_bad_setting_is_told_in_one_line_with_its_place_and_remedy() {
         ("frame_max = \"64\"\n", at(1), &["frame_max", "64KiB"]),
         ("listen = \"localhost\"\n", at(1), &["listen", "localhost"]),
         ("grace = \n", at(1), &["not TOML"]),
-        ("workers = 1\nworkers = 2\n", at(2), &["workers"]),
+        ("workers = 1\nworkers = 2\n", at(2), &["duplicate key"]),
         ("[limits]\nframe_max = \"1KiB\"\n", at(1), &["limits"]),
         ("frame_max = \"2KiB\"\nmessage_max = \"1KiB\"\n", path.to_owned(), &["frame_max", "message_max"]),
-        ("tls_cert = \"cert.pem\"\n", at(1), &["tls_key"]),
+        ("tls_cert = \"cert.pem\"\n", at(1), &["private key", "tls-key"]),
     ];
     for (text, place, words) in rows {
         fs::write(&config, text).unwrap();

@@ -47,10 +47,6 @@ impl Door {
         if self.tls.is_some() { "wss" } else { "ws" }
     }
 
-    pub(crate) fn is_tls(&self) -> bool {
-        self.tls.is_some()
-    }
-
     /// A TCP connection, over which TLS has not begun.
     pub(crate) fn tcp(&self) -> TcpStream {
         let tcp = TcpStream::connect_timeout(&self.addr, PATIENCE).expect("the server accepts");

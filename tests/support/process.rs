@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{Receiver, RecvTimeoutError, channel},
@@ -37,7 +37,6 @@ pub(crate) struct Process {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
-    pub(crate) status: ExitStatus,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -63,7 +62,7 @@ impl Process {
             self.stderr.so_far()
         );
         let status = self.child.wait().unwrap();
-        Ended { code: status.code(), status, stdout: stdout.unwrap(), stderr: stderr.unwrap() }
+        Ended { code: status.code(), stdout: stdout.unwrap(), stderr: stderr.unwrap() }
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
