@@ -67,7 +67,9 @@ fn every_key_can_be_set_by_flag_environment_and_file() {
     let other = |key: &Key| match key.value {
         "ADDR" => "127.0.0.1:7",
         "" => "true",
+        "N" if key.name == "deflate_window_bits" => "9",
         "N" => "7",
+        "MODE" => "takeover",
         "SIZE" => "1KiB",
         "TIME" => "7s",
         "PEM" => "seven.pem",

@@ -14,9 +14,10 @@ use super::{
     assembler::Assembly,
     close::{CONTROL_BYTES_MAX, CloseCode},
     decoder::FrameDecoder,
+    deflate::{Codec, negotiation},
     error::ProtocolError,
-    handshake::{HandshakeError, HeadScanner, Opened, Refusal, Request, RequestError, client},
-    limits::{Limits, Role, Settings},
+    handshake::{HandshakeError, HeadScanner, Opened, Refusal, Request, RequestError, client, extensions},
+    limits::{Role, Settings},
     outbox::Outbox,
     turn::Turn,
     workspace::Workspace,
@@ -33,6 +34,8 @@ pub struct Connection {
     pub(super) message: Option<Box<Assembly>>,
     /// A control frame's payload that came in parts, so far.
     pub(super) control: Option<Box<Held>>,
+    /// Compression, where it was agreed on.
+    pub(super) codec: Option<Box<Codec>>,
     pub(super) outbox: Outbox,
     /// Input that could not be decoded when the turn ended: an unfinished header, or all of it under backpressure.
     pub(super) carry: Vec<u8>,
@@ -95,7 +98,7 @@ impl Asked {
         }
     }
 
-    pub(super) fn check(&self, head: &[u8], limits: &Limits) -> Result<Opened, HandshakeError> {
+    pub(super) fn check(&self, head: &[u8], settings: &Settings) -> Result<Opened, HandshakeError> {
         let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
         let request = Request {
             host: &self.host,
@@ -106,7 +109,11 @@ impl Asked {
             extensions: self.extensions.as_deref(),
             headers: &[],
         };
-        client::check(head, &request, limits)
+        let mut opened = client::check(head, &request, &settings.limits)?;
+        // Its grammar was judged with the head.
+        let answers = extensions::offers(opened.extensions.as_deref().map(str::as_bytes)).unwrap_or_default();
+        opened.deflate = negotiation::check(&answers, &settings.deflate)?;
+        Ok(opened)
     }
 }
 
@@ -206,12 +213,14 @@ impl Connection {
     }
 
     /// The client's end of a socket that was just connected: the request is queued. Its turns need a workspace that can
-    /// mask ([`Workspace::with_mask_keys`]).
+    /// mask ([`Workspace::with_mask_keys`]). A request that names no extensions offers what `Settings::deflate` says.
     ///
     /// # Errors
     /// A request that can not be written as it was meant.
     pub fn client(settings: Arc<Settings>, request: &Request<'_>, now: Instant) -> Result<Self, RequestError> {
         let mut head = Vec::new();
+        let offer = negotiation::offer(&settings.deflate);
+        let request = &Request { extensions: request.extensions.or(offer), ..*request };
         request.write(&mut head)?;
         let opening = Opening {
             scanner: HeadScanner::new(Role::Client),
@@ -231,6 +240,7 @@ impl Connection {
             decoder: FrameDecoder::default(),
             message: None,
             control: None,
+            codec: None,
             outbox: Outbox::default(),
             carry: Vec::new(),
             paused: false,
@@ -289,7 +299,9 @@ impl Connection {
         let opening =
             if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
         let message = self.message.as_ref().map_or(0, |message| message.buffer.len() + size_of::<Assembly>());
+        let codec = self.codec.as_ref().map_or(0, |codec| size_of::<Codec>() + codec.memory_bytes());
         opening
+            + codec
             + message
             + self.control.as_ref().map_or(0, |_| size_of::<Held>())
             + self.outbox.len()

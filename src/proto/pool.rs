@@ -46,6 +46,15 @@ impl Buffer {
         self.bytes.get_mut(self.end..end).unwrap_or_default()
     }
 
+    /// Room behind the octets held: at least `min`, growing if need be, and at most `max`.
+    pub(super) fn room(&mut self, min: usize, max: usize) -> &mut [u8] {
+        if self.bytes.len() - self.end < min {
+            let grown = (self.end + min).max((self.bytes.len() * 2).min(self.end + max));
+            self.bytes.resize(grown, 0);
+        }
+        self.spare(max)
+    }
+
     /// Counts `len` octets of the spare room as held.
     pub(super) fn commit(&mut self, len: usize) {
         debug_assert!(self.end + len <= self.bytes.len());

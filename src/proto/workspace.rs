@@ -5,6 +5,7 @@ use std::{ops::Range, time::SystemTime};
 
 use super::{
     assembler::Assembly,
+    deflate::Codecs,
     frame::FrameHeader,
     mask::MaskKey,
     outbox::Lanes,
@@ -35,13 +36,14 @@ pub type MaskKeys = Box<dyn FnMut() -> MaskKey + Send>;
 
 /// Shared by all connections of one loop, one turn at a time.
 ///
-/// Costs about 140 KiB, and up to 8.5 MiB of kept message buffers.
+/// Costs about 140 KiB, up to 8.5 MiB of kept message buffers, and about 560 KiB once messages are compressed.
 pub struct Workspace {
     pub(super) window: Box<[u8]>,
     /// Octets of the window that are not decoded yet.
     pub(super) input: Range<usize>,
     pub(super) lanes: Lanes,
     pub(super) pool: Pool,
+    pub(super) codecs: Codecs,
     /// The assembled message that was reported last.
     pub(super) message: Option<Box<Assembly>>,
     /// The payload of the Pong that was reported last.
@@ -72,6 +74,7 @@ impl Workspace {
             input: HEADROOM..HEADROOM,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            codecs: Codecs::default(),
             message: None,
             pong: Vec::new(),
             tap: None,

@@ -56,6 +56,7 @@ fn the_rfc_example_is_answered_as_the_rfc_says() {
         origin: Some("http://example.com".into()),
         subprotocol: Some("chat".into()),
         extensions: None,
+        deflate: None,
     };
     assert_eq!(opened, Ok(expected));
 }
@@ -98,7 +99,7 @@ fn every_legal_way_of_asking_is_granted() {
         let (outcome, out) = judged(&head, &Settings::default());
         assert!(outcome.is_ok(), "{outcome:?} for {head}");
         assert!(out.starts_with("HTTP/1.1 101 ") && out.ends_with("\r\n\r\n"), "{out}");
-        assert!(!out.contains("Sec-WebSocket-Extensions"), "none is spoken: {out}");
+        assert_eq!(out.contains("Sec-WebSocket-Extensions"), head.contains("permessage-deflate"), "{head}{out}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Whole conversations without a socket, and the core's law: for every input, events and output are equal for every way
 //! of cutting the stream.
 
+mod deflate;
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

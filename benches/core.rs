@@ -1,0 +1,161 @@
+//! The protocol core without sockets: masking, UTF-8, frame decoding, and whole echoes through a `Connection`.
+//!
+//! `cargo bench --bench core` measures; `cargo bench --bench core -- --test` runs each once (what `.ci/run` does).
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{hint::black_box, sync::Arc, time::Instant};
+
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use wslab::proto::{
+    Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, Utf8, WireHeader, Workspace,
+    mask,
+};
+
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const SIZES: [usize; 5] = [16, 64, 1 << 10, 16 << 10, 1 << 20];
+
+/// A client's frame.
+fn frame(kind: MessageKind, payload: &[u8]) -> Vec<u8> {
+    let header = WireHeader::new(true, 0, kind.opcode() as u8, Some(KEY), payload.len() as u64);
+    let mut octets = vec![0; header.size()];
+    header.emit(&mut octets);
+    octets.extend_from_slice(payload);
+    mask(KEY, &mut octets[header.size()..]);
+    octets
+}
+
+fn text(len: usize) -> Vec<u8> {
+    "Grüße, мир, 世界! ".bytes().cycle().take(len).map(|octet| if len < 32 { b'a' } else { octet }).collect()
+}
+
+/// Valid text of at most `len` octets.
+fn valid_text(len: usize) -> Vec<u8> {
+    let mut text = text(len);
+    let valid = std::str::from_utf8(&text).map_or_else(|error| error.valid_up_to(), str::len);
+    text.truncate(valid);
+    text
+}
+
+fn bench_mask(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("mask");
+    for size in SIZES {
+        let mut payload = vec![0x5a; size];
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+            bench.iter(|| mask(black_box(KEY), black_box(&mut payload)));
+        });
+    }
+}
+
+fn bench_utf8(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("utf8");
+    for size in SIZES {
+        for (name, payload) in [("ascii", vec![b'a'; size]), ("mixed", valid_text(size))] {
+            group.throughput(Throughput::Bytes(payload.len() as u64));
+            group.bench_function(BenchmarkId::new(name, size), |bench| {
+                bench.iter(|| Utf8::default().push(black_box(&payload)).unwrap());
+            });
+        }
+    }
+}
+
+fn bench_decode(criterion: &mut Criterion) {
+    let place = Place { role: Role::Server, message: None, deflate: false, limits: &Limits::DEFAULT };
+    let mut group = criterion.benchmark_group("decode");
+    for size in SIZES {
+        let input = frame(MessageKind::Binary, &vec![0x5a; size]);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::from_parameter(size), |bench| {
+            bench.iter_batched_ref(
+                || input.clone(),
+                |input| FrameDecoder::default().decode(black_box(input), &place).unwrap().unwrap().ends,
+                BatchSize::SmallInput,
+            );
+        });
+    }
+}
+
+/// A connection past its opening handshake.
+fn opened(workspace: &mut Workspace, now: Instant) -> Connection {
+    let mut connection = Connection::server(Arc::new(Settings::default()), now);
+    let mut turn = connection.turn(workspace, now);
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    turn.spare()[..request.len()].copy_from_slice(request);
+    turn.filled(request.len());
+    assert_eq!(echo_all(&mut turn), 0);
+    drop(turn);
+    connection
+}
+
+/// Answers everything and pretends that the socket took it. Returns the messages.
+fn echo_all(turn: &mut Turn<'_>) -> usize {
+    let mut messages = 0;
+    while let Some(mut received) = turn.receive() {
+        if let Event::Message(message) = received.event {
+            messages += 1;
+            received.sender.reply(message).unwrap();
+        }
+    }
+    while turn.has_output() {
+        let len = turn.transmit().iter().map(|slice| black_box(slice).len()).sum();
+        turn.advance(len);
+    }
+    messages
+}
+
+/// One turn of a connection: `input` arrives, every message in it is echoed, the echoes leave.
+fn echo(connection: &mut Connection, workspace: &mut Workspace, mut input: &[u8], now: Instant) -> usize {
+    let mut messages = 0;
+    while !input.is_empty() {
+        let mut turn = connection.turn(workspace, now);
+        let direct = turn.spare_payload().map(|room| fill(room, &mut input));
+        match direct {
+            Some(len) => turn.filled_payload(len),
+            None => {
+                let len = fill(turn.spare(), &mut input);
+                turn.filled(len);
+            }
+        }
+        messages += echo_all(&mut turn);
+    }
+    messages
+}
+
+fn fill(room: &mut [u8], input: &mut &[u8]) -> usize {
+    let len = room.len().min(input.len());
+    let (now, later) = input.split_at(len);
+    room[..len].copy_from_slice(now);
+    *input = later;
+    len
+}
+
+fn bench_echo(criterion: &mut Criterion) {
+    let now = Instant::now();
+    let mut group = criterion.benchmark_group("echo");
+    for size in SIZES {
+        for (name, input) in [
+            ("binary", frame(MessageKind::Binary, &vec![0x5a; size])),
+            ("text", frame(MessageKind::Text, &valid_text(size))),
+        ] {
+            let mut workspace = Workspace::new();
+            let mut connection = opened(&mut workspace, now);
+            group.throughput(Throughput::Bytes(size as u64));
+            group.bench_function(BenchmarkId::new(name, size), |bench| {
+                bench.iter(|| assert_eq!(echo(&mut connection, &mut workspace, black_box(&input), now), 1));
+            });
+        }
+    }
+    // 256 messages of 64 octets in one turn: what pipelining costs a message.
+    let input = frame(MessageKind::Binary, &[0x5a; 64]).repeat(256);
+    let mut workspace = Workspace::new();
+    let mut connection = opened(&mut workspace, now);
+    group.throughput(Throughput::Elements(256));
+    group.bench_function("pipelined 256 x 64", |bench| {
+        bench.iter(|| assert_eq!(echo(&mut connection, &mut workspace, black_box(&input), now), 256));
+    });
+}
+
+criterion_group!(benches, bench_mask, bench_utf8, bench_decode, bench_echo);
+criterion_main!(benches);
