@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Somebody else's DEFLATE for tests: zlib by way of one `python3` process, which lives as long as the tests.
 
 use std::{
@@ -129,4 +126,3 @@ impl Python {
         string
     }
 }
->>>>>>> deflate
