@@ -33,6 +33,21 @@ pub(super) struct Output {
     octets: Vec<u8>,
 }
 
+impl Output {
+    /// Room for `len` octets, with whatever in it.
+    pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.octets.len() < len {
+            self.octets.resize(len.max(OUTPUT_BYTES_MIN), 0);
+        }
+        &mut self.octets
+    }
+
+    /// The first `len` octets of the room.
+    pub(super) fn written(&self, len: usize) -> Option<&[u8]> {
+        self.octets.get(..len)
+    }
+}
+
 /// Compresses one message after the other.
 pub(super) struct Deflater {
     raw: Deflate,
