@@ -11,8 +11,9 @@ const INFLATERS_MAX: usize = 4;
 
 /// Compressors, inflaters and output room of one loop; made as they are needed.
 ///
-/// Holds a small compressor for short messages (16 KiB), at most one of zlib for each window size that peers ask for (15 unless they ask), four idle inflaters, and
-/// about a MiB of output room once a large message was compressed.
+/// Holds a small compressor for short messages (16 KiB), at most one of zlib for each window size that peers ask for (15
+/// unless they ask), four idle inflaters, and output room: up to a MiB, or, until the next message, twice what the last
+/// large one was compressed to.
 #[derive(Debug, Default)]
 pub struct Codecs {
     quick: Option<Quick>,
