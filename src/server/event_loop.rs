@@ -126,6 +126,11 @@ impl<H> Server<H> {
         self.doors.iter().filter(|door| door.tls).map(|door| door.addr).collect()
     }
 
+    /// See [`Workers::name_urls`](super::Workers::name_urls).
+    pub fn name_urls(&mut self, urls: &[String]) {
+        Arc::make_mut(&mut self.settings).policy.urls = urls.to_vec();
+    }
+
     /// To end the loop from another thread, or to give it a new certificate.
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -180,6 +180,10 @@ impl<S: Socket> Session<S> {
 
     /// Nothing more is received: flush, end our side, let the input run dry.
     fn finish(&mut self, shutdown: Shutdown, shared: &mut Shared) -> Pumped {
+        if self.transport.is_handshaking() {
+            // Nothing can be said to a peer that has not finished its TLS handshake.
+            return Pumped::Gone;
+        }
         if self.connection.queued_bytes() > 0 {
             return Pumped::Blocked;
         }

@@ -3,7 +3,7 @@
 use super::{
     config::DeflateConfig,
     deflater::{Deflater, Shape},
-    inflater::{Inflater, InvalidDeflate, Sink},
+    inflater::{Inflater, Sink},
     negotiation::Agreed,
     pool::Codecs,
 };
@@ -69,7 +69,7 @@ impl Codec {
     /// `is_end`: they are its last ones. There may be none.
     ///
     /// # Errors
-    /// [`InvalidDeflate`], or what the sink said. The connection is to be failed, and this codec not to be used again.
+    /// [`InvalidDeflate`](super::InvalidDeflate), or what the sink said. The connection is to be failed, and this codec not to be used again.
     pub fn inflate<S: Sink>(
         &mut self,
         codecs: &mut Codecs,
@@ -91,7 +91,7 @@ impl Codec {
         inflater.push(input, sink)?;
         let finished = inflater.finish();
         codecs.give_inflater(inflater);
-        Ok(finished.map_err(InvalidDeflate::into)?)
+        Ok(finished?)
     }
 
     /// Compresses a message. The result is the payload of a message with RSV1 set, in one frame or several, and must be sent.

@@ -21,9 +21,9 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Heap that a compressor of this shape holds (zlib-rs 0.6): twice the window, its chains, a hash table of 65,536
-    /// entries, blocks under way, and some 7 KiB of trees.
+    /// entries, blocks under way, and 3,200 octets of trees and state.
     pub(super) const fn memory_bytes(self) -> usize {
-        (4 << self.window_bits) + (128 << 10) + (7 << (self.memory_level + 6)) + (7 << 10)
+        (4 << self.window_bits) + (128 << 10) + (7 << (self.memory_level + 6)) + 3200
     }
 }
 
@@ -103,14 +103,12 @@ impl Deflater {
             let (read, written) = ((self.raw.total_in() - read) as usize, (self.raw.total_out() - written) as usize);
             len += written;
             payload = payload.get(read..)?;
-            if payload.is_empty() && written < size {
+            // Room left: nothing waits for it. Nothing moved: nothing waits either.
+            if written < size && (payload.is_empty() || read + written == 0) {
                 break;
             }
-            if read == 0 && written == 0 {
-                return None;
-            }
         }
-        output.get(..len)?.strip_suffix(&TAIL).map(<[u8]>::len)
+        if payload.is_empty() { output.get(..len)?.strip_suffix(&TAIL).map(<[u8]>::len) } else { None }
     }
 }
 

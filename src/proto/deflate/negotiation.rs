@@ -309,9 +309,10 @@ mod tests {
         let agreed = |send_takeover, send_window_bits, receive_takeover| {
             Ok(Some(Agreed { send_takeover, send_window_bits, receive_takeover }))
         };
-        const PARAMETER: Result<Option<Agreed>, BadAnswer> = Err(BadAnswer::Parameter);
+        type Judged = Result<Option<Agreed>, BadAnswer>;
+        const PARAMETER: Judged = Err(BadAnswer::Parameter);
         #[rustfmt::skip]
-        let rows: &[(&str, Result<Option<Agreed>, BadAnswer>, Result<Option<Agreed>, BadAnswer>)] = &[
+        let rows: &[(&str, Judged, Judged)] = &[
             // answer, judged with `On`, judged with `Takeover`
             ("x", Ok(None), Ok(None)),
             ("permessage-deflate", Err(BadAnswer::ServerContext), agreed(true, 15, true)), // §7.1.1.1
