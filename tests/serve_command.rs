@@ -109,7 +109,7 @@ fn workers_share_the_ports_and_all_of_them_drain() {
         client.expect_echo("hello");
     }
     server.process.signal(Signal::TERM);
-    for client in &mut clients {
+    for mut client in clients {
         assert_eq!(client.frame().close_code(), Some(1001));
         client.send(&PEER.close(1001));
         client.expect_end();
@@ -339,7 +339,7 @@ fn term_and_int_close_all_connections_with_1001_and_exit_with_0() {
         clients[0].send(&PEER.ping(b"seen"));
         assert_eq!(clients[0].frame().payload, b"seen");
         server.process.signal(signal);
-        for client in &mut clients {
+        for mut client in clients {
             let close = client.frame();
             assert_eq!(close.close_code(), Some(1001), "{signal:?}");
             client.send(&PEER.close(1001));
@@ -347,6 +347,7 @@ fn term_and_int_close_all_connections_with_1001_and_exit_with_0() {
         }
         assert_eq!(undecided.response().status, 503, "{signal:?}");
         undecided.expect_end();
+        drop(undecided);
         let ended = server.process.wait();
         assert_eq!(ended.code, Some(0), "{ended:?}");
         for addr in [ws_addr, wss_addr] {
@@ -368,6 +369,7 @@ fn while_draining_nobody_is_accepted_and_what_was_asked_is_answered() {
     }
     client.send(&PEER.close(1001));
     client.expect_end();
+    drop(client);
     assert_eq!(server.process.wait().code, Some(0));
 }
 
@@ -415,6 +417,7 @@ fn a_drain_with_a_tls_handshake_under_way_ends_as_soon_as_others_are_gone() {
     assert_eq!(client.frame().close_code(), Some(1001));
     client.send(&PEER.close(1001));
     client.expect_end();
+    drop(client);
     assert_eq!(server.process.wait().code, Some(0));
     assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
 }
@@ -484,6 +487,7 @@ fn the_log_of_frames_tells_every_frame_of_both_directions_and_escapes_what_peers
     assert_eq!(client.frame().first, 0x8a);
     client.send(&PEER.close_because(1000, b"bye\nbye"));
     assert_eq!(client.rest().1, End::Clean);
+    drop(client);
     let ended = server.end_by(Signal::TERM);
     let frames: Vec<&str> = ended.stderr.lines().filter(|line| line.contains("payload=")).collect();
     let mut rest = frames.iter();
@@ -514,6 +518,7 @@ fn the_log_of_connections_tells_their_begin_and_end() {
     let mut broken = server.ws().open();
     broken.send(&PEER.frame(0x83, b""));
     broken.rest();
+    drop((client, broken));
     let ended = server.end_by(Signal::TERM);
     for words in [&["open", "/ws"][..], &["closed", "4001"], &["closed", "1002", "opcode 3"]] {
         let told = ended.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
@@ -531,6 +536,7 @@ fn a_quiet_server_logs_nothing_of_what_clients_do() {
     client.send(&PEER.frame(0x83, b""));
     assert_eq!(show(&client.rest().0), show(&SERVER.close(1002)));
     server.ws().open().reset();
+    drop(client);
     let ended = server.end_by(Signal::TERM);
     let logged = ended.stderr.lines().filter(|line| line.contains("WARN") || line.contains("ERROR"));
     assert_eq!(logged.collect::<Vec<_>>(), Vec::<&str>::new());
