@@ -60,9 +60,7 @@ def matrix(roles=ROLES, schemes=SCHEMES, deflates=DEFLATES):
     """The cells of these roles, transports and settings, in the order of the table."""
     every = [Cell(role, scheme, deflate) for role in ROLES for deflate in (*DEFLATES, TAKEOVER) for scheme in SCHEMES]
     return [
-        cell
-        for cell in every
-        if cell.role in roles and cell.scheme in schemes and cell.deflate in deflates and _is_real(cell)
+        cell for cell in every if cell.role in roles and cell.scheme in schemes and cell.deflate in deflates and _is_real(cell)
     ]
 
 

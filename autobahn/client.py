@@ -30,7 +30,9 @@ class ClientRun:
         if self._client_ended is not None:
             return self._fuzzer_has_ended()
         if self._fuzzer.has_ended():
-            self.complaint = f"the fuzzing server ended with {self._fuzzer.exit_code} before the client was done{self._log('wstest.log')}"
+            self.complaint = (
+                f"the fuzzing server ended with {self._fuzzer.exit_code} before the client was done{self._log('wstest.log')}"
+            )
             self.end()
             return True
         if self._client is None:

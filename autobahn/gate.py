@@ -27,7 +27,7 @@ from wstest import Wstest
 
 @dataclass(frozen=True)
 class Task:
-    """One wstest process: a piece of a cell's cases."""
+    """One wstest process, and in the client's direction one client: a piece of a cell's cases."""
 
     cell: Cell
     piece: Piece
@@ -84,7 +84,9 @@ def _existing(options, expectation):
         agent = read_agent(folder)
         chosen = [cell for cell in cells if cell.name == agent] or cells
         if len(chosen) != 1:
-            options.fail(f"{folder}: whose report is it? The agent is {agent!r}: name one of {', '.join(all_names())} with --cells")
+            options.fail(
+                f"{folder}: whose report is it? The agent is {agent!r}: name one of {', '.join(all_names())} with --cells"
+            )
         [cell] = _filled(chosen, options, expectation)
         cell.reports = folder
         return [cell]
@@ -170,7 +172,7 @@ def _fuzz(cells, options, expectation, wstest, start):
         print(f"[{len(done)}/{len(tasks)}] {task.name}: {outcome}", file=sys.stderr, flush=True)
         complaint = getattr(child, "complaint", None)
         if not in_time:
-            complaints.append(f"{task.name}: hung and was ended; its log is {task.folder / 'wstest.log'}")
+            complaints.append(f"{task.name}: hung and was ended; its logs are in {task.folder}")
         elif complaint:
             complaints.append(f"{task.name}: {complaint}")
 

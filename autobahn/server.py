@@ -41,7 +41,9 @@ class Server:
             if newline:
                 return line
             if ended:
-                raise CannotStart(f"{self._name} ended with {self._child.exit_code} before it was ready{last_words(self._stderr)}")
+                raise CannotStart(
+                    f"{self._name} ended with {self._child.exit_code} before it was ready{last_words(self._stderr)}"
+                )
             if time.monotonic() > deadline:
                 raise CannotStart(f"{self._name} printed no ready line within {READY_DEADLINE} s{last_words(self._stderr)}")
             time.sleep(POLL)

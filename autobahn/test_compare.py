@@ -318,7 +318,9 @@ class CommandLineTest(unittest.TestCase):
     def test_the_scope_decides_which_compressed_cases_must_be_there(self):
         kept = {"--quick": QUICK, "--sample": SAMPLE, "--full": range(1, 19), "--all": range(1, 19)}
         for scope, numbers in kept.items():
-            self.write(good_report(DEFAULT + [case for case in COMPRESSED if int(case.split(".")[2]) in numbers]), agent="server-ws-on")
+            self.write(
+                good_report(DEFAULT + [case for case in COMPRESSED if int(case.split(".")[2]) in numbers]), agent="server-ws-on"
+            )
             for asked, others in kept.items():
                 with self.subTest(reported=scope, asked=asked):
                     self.assertEqual(self.run_gate(asked)[0], 0 if list(numbers) == list(others) else 1)
@@ -368,7 +370,12 @@ class CellsTest(unittest.TestCase):
     def test_there_are_eight_and_takeover_only_by_name(self):
         self.assertEqual(
             CELLS,
-            [f"{role}-{scheme}-{deflate}" for role in ("server", "client") for deflate in ("off", "on") for scheme in ("ws", "wss")],
+            [
+                f"{role}-{scheme}-{deflate}"
+                for role in ("server", "client")
+                for deflate in ("off", "on")
+                for scheme in ("ws", "wss")
+            ],
         )
         for patterns, count in [
             (["*"], 8),

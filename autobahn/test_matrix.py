@@ -141,7 +141,8 @@ class MatrixTest(unittest.TestCase):
         self.assertIn("client-ws-off 1.1.1 to 1.1.8: hung and was ended", output)
 
     def test_a_server_that_dies_during_the_run_exits_with_1(self):
-        dies = "if value('--deflate') == 'on': signal.signal(signal.SIGALRM, lambda *_: sys.exit(9)); signal.setitimer(signal.ITIMER_REAL, 1)"
+        dies = "signal.signal(signal.SIGALRM, lambda *_: sys.exit(9)); signal.setitimer(signal.ITIMER_REAL, 1)"
+        dies = f"if value('--deflate') == 'on': {dies}"
         slow = "if cell: time.sleep(2)"
         code, output = self.run_gate(f"{dies}\n{slow}", "--only", "1.1")
         self.assertEqual(code, 1)

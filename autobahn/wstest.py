@@ -70,7 +70,7 @@ class Wstest:
             shutil.rmtree(folder, ignore_errors=True)
 
     def index(self, out, names):
-        """Has wstest write one index.html in `out`, with a column for each of the merged reports in its folders of these names."""
+        """Has wstest write one index.html in `out`, with a column for each merged report in a folder of these names."""
         self._merge(out, ["cells", out, *names])
 
     def _merge(self, out, arguments):

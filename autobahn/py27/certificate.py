@@ -9,9 +9,17 @@ from OpenSSL import crypto
 LIFETIME = 7 * 24 * 3600
 
 
+OF_AUTHORITY = [("basicConstraints", True, "CA:TRUE,pathlen:0"), ("keyUsage", True, "keyCertSign")]
+OF_SERVER = [
+    ("basicConstraints", True, "CA:FALSE"),
+    ("subjectAltName", False, "DNS:localhost,IP:127.0.0.1"),
+    ("extendedKeyUsage", False, "serverAuth"),
+]
+
+
 def make(folder):
-    authority_key, authority = _signed("wslab conformance runs", None, None, [("basicConstraints", True, "CA:TRUE,pathlen:0"), ("keyUsage", True, "keyCertSign")])
-    key, certificate = _signed("localhost", authority_key, authority, [("basicConstraints", True, "CA:FALSE"), ("subjectAltName", False, "DNS:localhost,IP:127.0.0.1"), ("extendedKeyUsage", False, "serverAuth")])
+    authority_key, authority = _signed("wslab conformance runs", None, None, OF_AUTHORITY)
+    key, certificate = _signed("localhost", authority_key, authority, OF_SERVER)
     paths = [os.path.join(folder, name) for name in ("key.pem", "certificate.pem", "ca.pem")]
     pems = [
         crypto.dump_privatekey(crypto.FILETYPE_PEM, key),
