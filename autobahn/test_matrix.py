@@ -188,8 +188,8 @@ class ClientRunTest(unittest.TestCase):
 
     def test_the_client_is_started_as_its_cell_says(self):
         for cell, arguments in [
-            ("client-ws-off", "autobahn-client ws://127.0.0.1:1 --agent client-ws-off --deflate off"),
-            ("client-wss-on", "autobahn-client wss://127.0.0.1:1 --agent client-wss-on --deflate on --cacert /ca.pem"),
+            ("client-ws-off", "autobahn-client ws://127.0.0.1:1 --agent client-ws-off --deflate off --timeout 1000s"),
+            ("client-wss-on", "autobahn-client wss://127.0.0.1:1 --agent client-wss-on --deflate on --timeout 1000s --cacert /ca.pem"),
         ]:
             with self.subTest(cell):
                 run = self.run_piece(cell, client="print(*sys.argv[1:])")

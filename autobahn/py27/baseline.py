@@ -78,6 +78,7 @@ def parse():
     client.add_argument("url")
     client.add_argument("--agent", required=True)
     client.add_argument("--cacert")
+    client.add_argument("--timeout")
     client.set_defaults(run=run_cases)
     for command in (server, client):
         command.add_argument("--deflate", default="on", choices=("off", "on", "takeover"))
