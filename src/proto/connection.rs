@@ -129,6 +129,9 @@ pub(super) struct Held {
 pub enum Shutdown {
     /// Nothing: the connection goes on.
     None,
+    /// Send what is queued, then close: the closing handshake is complete, so the peer sends nothing more. (One that does
+    /// gets a reset. Where there is reason to expect more, as over TLS, linger as with `Flush`.)
+    Close,
     /// Send what is queued, then end our side of TCP, let the peer's input run dry for a bounded time, and close.
     Flush,
     /// Send what is queued, then wait for the peer to end TCP: a client leaves that to the server (RFC 6455 §7.1.1).
@@ -286,7 +289,7 @@ impl Connection {
     /// Whether reading from the socket makes sense: not while output is backed up, not after the end.
     #[inline]
     pub fn wants_read(&self) -> bool {
-        !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Flush | Shutdown::Abort))
+        !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Close | Shutdown::Flush | Shutdown::Abort))
     }
 
     /// Output that waits for the socket, in octets.

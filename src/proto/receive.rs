@@ -245,7 +245,7 @@ impl Turn<'_> {
             Closure::Peer { code, reason: frame.map_or_else(String::new, |frame| frame.reason.to_owned()) }
         };
         // §7.1.1: the server ends TCP first, so that TIME_WAIT is not the client's.
-        let shutdown = if self.connection.role == Role::Server { Shutdown::Flush } else { Shutdown::AwaitEof };
+        let shutdown = if self.connection.role == Role::Server { Shutdown::Close } else { Shutdown::AwaitEof };
         self.end(closure, shutdown);
     }
 

@@ -193,6 +193,10 @@ impl<S: Socket> Session<S> {
         if shutdown == Shutdown::AwaitEof && self.end == End::Open {
             return Pumped::Blocked;
         }
+        if shutdown == Shutdown::Close && !self.readable && matches!(self.transport, Transport::Plain(_)) {
+            // Drained, and nothing more is to come: close(2) alone says the same, two system calls cheaper.
+            return Pumped::Gone;
+        }
         match self.transport.close_write(&mut shared.tls) {
             Err(_) => return Pumped::Gone,
             Ok(false) => {
