@@ -100,6 +100,15 @@ impl Outbox {
         self.queue.get_or_insert_default().push(Buffer::from_vec(head));
     }
 
+    /// The octets to send, where they are a run and nothing else.
+    #[inline]
+    pub(super) fn one_slice<'a>(&self, lanes: &Lanes, window: &'a [u8]) -> Option<&'a [u8]> {
+        if self.queue.is_some() || !lanes.control.is_empty() || !lanes.run_is_last() {
+            return None;
+        }
+        window.get(lanes.run.start..lanes.run.end).filter(|run| !run.is_empty())
+    }
+
     /// The octets to send, in order. At most as many slices as a system call takes at once: after they are sent there may be more.
     pub(super) fn slices<'a>(&'a self, lanes: &'a Lanes, window: &'a [u8]) -> Slices<'a> {
         let mut slices = Slices::default();
@@ -132,7 +141,13 @@ impl Outbox {
     }
 
     /// The socket took `taken` octets of [`Outbox::slices`].
+    #[inline]
     pub(super) fn advance(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
+        if taken == lanes.run.len() && self.one_slice(lanes, window).is_some() {
+            // Nearly always: all that was queued is a run, and the socket took it.
+            (lanes.run, self.begun) = (0..0, 0);
+            return;
+        }
         if lanes.control.is_empty() {
             return self.advance_data(taken, lanes, window, pool);
         }
@@ -161,6 +176,7 @@ impl Outbox {
         }
     }
 
+    #[inline(never)]
     fn advance_data(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
         while let Some(queue) = &mut self.queue {
             let Some(first) = queue.data.front_mut() else { break };

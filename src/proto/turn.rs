@@ -205,6 +205,9 @@ impl<'t> Turn<'t> {
     /// The next event. `None`: everything that can be decoded now is.
     #[inline]
     pub fn receive(&mut self) -> Option<Received<'_>> {
+        if !self.has_undecoded() {
+            return None;
+        }
         let step = match self.next_whole() {
             Some((kind, at)) => Step::Whole(kind, at),
             None => self.step()?,
@@ -242,8 +245,21 @@ impl<'t> Turn<'t> {
         Sender { connection: self.connection, lanes, window, codecs, tap, mask_keys, now: self.now }
     }
 
-    /// The octets to send, in order. Empty: none.
+    /// Whether [`Turn::receive`] has anything to look at: octets, or the end of the connection to report.
     #[inline]
+    pub fn has_undecoded(&self) -> bool {
+        self.workspace.input.start != self.workspace.input.end
+            || self.landed.is_some()
+            || self.connection.ended.is_some()
+    }
+
+    /// The octets to send, where they lie in one piece, as they nearly always do. `None`: ask [`Turn::transmit`].
+    #[inline]
+    pub fn transmit_one(&self) -> Option<&[u8]> {
+        self.connection.outbox.one_slice(&self.workspace.lanes, &self.workspace.window)
+    }
+
+    /// The octets to send, in order. Empty: none.
     pub fn transmit(&self) -> Slices<'_> {
         self.connection.outbox.slices(&self.workspace.lanes, &self.workspace.window)
     }

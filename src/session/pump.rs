@@ -1,7 +1,10 @@
 //! The pump: readiness in, system calls out. One gathering write a turn, one read, and none of either just to see
 //! `WouldBlock` (rules 1–5 of the loop in ARCHITECTURE.md).
 
-use std::time::{Duration, Instant};
+use std::{
+    io::IoSlice,
+    time::{Duration, Instant},
+};
 
 use super::handler::{ConnId, Handler};
 use crate::{
@@ -268,13 +271,20 @@ fn log_close(id: ConnId, closure: &Closure) {
 #[inline]
 fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> std::io::Result<bool> {
     loop {
-        let slices = turn.transmit();
-        if slices.is_empty() {
-            return transport.flush(tls);
-        }
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let taken = transport.write(tls, &slices)?;
+        let (offered, taken) = match turn.transmit_one() {
+            Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
+            None => {
+                let slices = turn.transmit();
+                if slices.is_empty() {
+                    return transport.flush(tls);
+                }
+                (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
+            }
+        };
         turn.advance(taken);
+        if taken == offered && !turn.has_output() && !transport.wants_write() {
+            return Ok(true);
+        }
         // A plain socket that takes less than it is offered is full; asking it again would only tell so.
         if taken == 0 || (taken < offered && matches!(transport, Transport::Plain(_))) {
             return Ok(false);

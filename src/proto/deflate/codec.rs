@@ -6,6 +6,7 @@ use super::{
     inflater::{Inflater, Sink},
     negotiation::Agreed,
     pool::Codecs,
+    quick,
 };
 
 /// What one connection does with compressed messages. Made when the handshake agreed on the extension.
@@ -105,6 +106,10 @@ impl Codec {
             let deflater = self.deflater.get_or_insert_with(|| Box::new(Deflater::new(self.shape)));
             // Sent even if it grew: it is in our window, so it must be in the peer's.
             return deflater.compress(payload, codecs.output());
+        }
+        if self.shape.level == 1 && payload.len() <= quick::PAYLOAD_BYTES_MAX {
+            let (quick, output) = codecs.quick();
+            return quick.compress(payload, self.shape.window_bits, output);
         }
         let (deflater, output) = codecs.fresh_deflater(self.shape);
         deflater?.compress(payload, output).filter(|compressed| compressed.len() < payload.len())

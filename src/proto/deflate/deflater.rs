@@ -33,6 +33,28 @@ pub(super) struct Output {
     octets: Vec<u8>,
 }
 
+impl Output {
+    /// Room for `len` octets, with whatever in it.
+    pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
+        self.trim();
+        if self.octets.len() < len {
+            self.octets.resize(len.max(OUTPUT_BYTES_MIN), 0);
+        }
+        &mut self.octets
+    }
+
+    fn trim(&mut self) {
+        if self.octets.len() > OUTPUT_BYTES_KEPT_MAX {
+            self.octets = Vec::new();
+        }
+    }
+
+    /// The first `len` octets of the room.
+    pub(super) fn written(&self, len: usize) -> Option<&[u8]> {
+        self.octets.get(..len)
+    }
+}
+
 /// Compresses one message after the other.
 pub(super) struct Deflater {
     raw: Deflate,
@@ -77,6 +99,7 @@ impl Deflater {
             return Some(&[0]);
         }
         self.is_fresh = false;
+        output.trim();
         match self.flush(payload, &mut output.octets) {
             Some(len) => output.octets.get(..len),
             None => {
@@ -88,9 +111,6 @@ impl Deflater {
 
     /// Octets written, without the tail.
     fn flush(&mut self, mut payload: &[u8], output: &mut Vec<u8>) -> Option<usize> {
-        if output.len() > OUTPUT_BYTES_KEPT_MAX {
-            *output = Vec::new();
-        }
         let mut len = 0;
         loop {
             if output.len() - len < ROOM_BYTES_MIN {
