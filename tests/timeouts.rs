@@ -180,9 +180,9 @@ fn a_peer_that_never_reads_is_dropped_at_the_write_stall_timeout_and_holds_nobod
 
 #[test]
 fn a_peer_that_reads_slowly_is_not_dropped() {
-    let server = Serve::start_plain(&["--write-stall-timeout", "300ms"]);
+    let server = Serve::start_plain(&["--write-stall-timeout", "600ms"]);
     let mut client = server.ws().open();
-    let payload = vec![7; 8 << 20];
+    let payload = vec![7; 16 << 20];
     let message = PEER.binary(&payload);
     let mut writer = client.tcp().try_clone().unwrap();
     let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &message).unwrap());
@@ -195,12 +195,12 @@ fn a_peer_that_reads_slowly_is_not_dropped() {
         let octets = reader.read(&mut buffer).unwrap();
         assert!(octets > 0, "dropped after {:?}, {} octets", begin.elapsed(), received.len());
         received.extend_from_slice(&buffer[..octets]);
-        if begin.elapsed() < Duration::from_millis(700) {
+        if begin.elapsed() < Duration::from_millis(1200) {
             // Reading slowly is what is tested: there is nothing to wait for.
             std::thread::sleep(Duration::from_millis(100));
         }
     }
-    assert!(received == SERVER.binary(&payload), "the echo of 8 MiB");
+    assert!(received == SERVER.binary(&payload), "the echo of 16 MiB");
     sender.join().unwrap();
     client.expect_echo("still here");
 }
