@@ -6,7 +6,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser, value_pars
 use clap_complete::Shell;
 
 use super::{
+    autobahn_client,
     options::{KEYS, Key, Options},
+    ping,
     settings::Raw,
 };
 
@@ -18,6 +20,8 @@ pub(super) fn wslab() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
+        .subcommand(ping::command())
+        .subcommand(autobahn_client::command())
         .subcommand(
             Command::new("check-config")
                 .about("Check a configuration file and the certificate it names; exit 0 if `serve` would take it")

@@ -4,12 +4,14 @@ use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
 /// Everything went as asked.
 pub(super) const EXIT_OK: i32 = 0;
+/// What was to be checked is not so.
+pub(super) const EXIT_CHECK_FAILED: i32 = 1;
 /// A bad flag, or a bad value in the environment or a file.
 pub(super) const EXIT_USAGE: i32 = 2;
 /// A port, a file or a certificate that cannot be used.
 pub(super) const EXIT_CANNOT_START: i32 = 3;
 
-/// Why the program ends before it serves.
+/// Why the program ends before its work.
 #[derive(Debug)]
 pub(super) enum Error {
     /// A setting that cannot be what it is; already says where, what and what to do.
@@ -24,6 +26,8 @@ pub(super) enum Error {
     DataFolder { path: PathBuf, source: io::Error },
     /// No home folder is known, so there is none for the local certificate either.
     NoDataFolder,
+    /// A server cannot be reached; already says which, why and what to do.
+    Unreached(String),
     /// The system refused something that has no better name.
     System { doing: &'static str, source: io::Error },
 }
@@ -41,7 +45,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             // Starts with file:line where there is one, as editors like it.
-            Error::Setting(line) => f.write_str(line),
+            Error::Setting(line) | Error::Unreached(line) => f.write_str(line),
             Error::ConfigFile { path, source } => {
                 write!(f, "wslab: cannot read the configuration {}: {}", path.display(), reason(source))
             }

@@ -5,14 +5,19 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod autobahn_client;
 mod certificates;
 mod command;
 mod descriptors;
 mod error;
 mod file;
+mod interrupt;
 mod local_ca;
 mod logging;
 mod options;
+mod peer;
+mod ping;
+mod ping_report;
 mod print_config;
 mod ready;
 mod relations;
@@ -66,14 +71,16 @@ fn run_in(
         }
     };
     let result = match matches.subcommand() {
-        Some(("serve", matches)) => serve(matches, environment, out),
-        Some(("check-config", matches)) => check_config(matches, out),
-        Some(("completions", matches)) => completions(matches, out),
-        Some(("man", _)) => man(out),
-        _ => Ok(()),
+        Some(("serve", matches)) => serve(matches, environment, out).map(|()| EXIT_OK),
+        Some(("ping", matches)) => ping::ping(matches, out, err),
+        Some(("autobahn-client", matches)) => autobahn_client::autobahn_client(matches, out, err),
+        Some(("check-config", matches)) => check_config(matches, out).map(|()| EXIT_OK),
+        Some(("completions", matches)) => completions(matches, out).map(|()| EXIT_OK),
+        Some(("man", _)) => man(out).map(|()| EXIT_OK),
+        _ => Ok(EXIT_OK),
     };
     match result {
-        Ok(()) => EXIT_OK,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(err, "{error}");
             error.exit_code()
@@ -119,17 +126,23 @@ fn completions(matches: &ArgMatches, out: &mut dyn Write) -> Result<(), Error> {
     Ok(())
 }
 
-/// One page for the whole program: `serve` is most of it.
+/// The program's page, then one for each command with options worth a page.
 fn man(out: &mut dyn Write) -> Result<(), Error> {
     let mut program = command::wslab();
     program.build();
     let mut page = Vec::new();
-    let written = clap_mangen::Man::new(program.clone()).render(&mut page).and_then(|()| {
-        program
-            .find_subcommand("serve")
-            .map_or(Ok(()), |serve| clap_mangen::Man::new(serve.clone()).title("wslab-serve").render(&mut page))
-    });
-    written.map_err(|source| Error::System { doing: "write the manual page", source })?;
+    let mut render = |command: &clap::Command, title: &str| {
+        clap_mangen::Man::new(command.clone())
+            .title(title)
+            .render(&mut page)
+            .map_err(|source| Error::System { doing: "write the manual page", source })
+    };
+    render(&program, "wslab")?;
+    for name in ["serve", "ping", "autobahn-client"] {
+        if let Some(command) = program.find_subcommand(name) {
+            render(command, &format!("wslab-{name}"))?;
+        }
+    }
     let _ = out.write_all(&page);
     Ok(())
 }

@@ -6,6 +6,7 @@
 //! * [`transport`]: [`Transport`], a stream that is either plain or TLS, over anything that is a [`Socket`].
 //! * [`tls`]: [`TlsStream`] on rustls' unbuffered API, the loop-owned [`TlsScratch`], configurations, PEM files.
 //! * [`listener`]: [`Listener`], and which accept errors are worth a retry.
+//! * [`dialer`]: connecting without blocking, in two steps.
 //! * [`deadlines`]: [`Deadlines`], a heap of instants with lazy deletion.
 //!
 //! Two habits hold throughout. Readiness is edge-triggered, so each call says whether the socket was left *drained* (reading) or
@@ -13,6 +14,7 @@
 //! keeps only what is incomplete on the way in and what the socket refused on the way out, and frees both when they are gone.
 
 pub mod deadlines;
+pub mod dialer;
 pub mod listener;
 pub mod tls;
 pub mod transport;

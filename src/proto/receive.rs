@@ -261,6 +261,10 @@ impl Turn<'_> {
     /// Answers the opening handshake with something else than 101.
     #[cold]
     pub(super) fn refuse(&mut self, refusal: Refusal) {
+        if self.connection.role == Role::Client {
+            // It is a server's answer that is wrong, and nothing is answered to that.
+            return self.end(Closure::HandshakeFailed(refusal.into()), Shutdown::Flush);
+        }
         let Workspace { lanes, date, .. } = &mut *self.workspace;
         let start = lanes.spill.len();
         refusal.write(date, &mut lanes.spill);

@@ -8,7 +8,6 @@ use std::{
 };
 
 use mio::{Events, Interest, Poll, Token, event::Event, net::TcpStream};
-use slab::Slab;
 
 use super::{
     config::Config,
@@ -17,11 +16,11 @@ use super::{
 };
 use crate::{
     net::{
-        Deadlines, Listener, TlsScratch, TlsStream, Transport,
+        Listener, TlsScratch, TlsStream, Transport,
         listener::{is_out_of_descriptors, is_transient},
     },
     proto::{Connection, Settings, Workspace, handshake::Refusal},
-    session::{ConnId, Handler, Pumped, Session, Shared},
+    session::{ConnId, Handler, Readiness, Session, Sessions, Shared, TurnHook},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -59,31 +58,15 @@ struct Door {
     knocking: bool,
 }
 
-struct Slot {
-    session: Session<TcpStream>,
-    generation: u32,
-    /// The earliest entry of this connection in the deadlines.
-    armed: Option<Instant>,
-    /// Is on the ready list.
-    listed: bool,
-}
-
 /// One event loop with its listeners, not yet running.
 pub struct Server<H> {
     poll: Poll,
     doors: Vec<Door>,
-    slots: Slab<Slot>,
-    generation: u32,
-    /// Sessions that stopped on their budget: pumped every turn, no event needed.
-    ready: Vec<ConnId>,
-    gone: Vec<ConnId>,
-    deadlines: Deadlines<ConnId>,
-    shared: Shared,
+    sessions: Sessions<TcpStream>,
     handler: H,
     settings: Arc<Settings>,
     tls: Option<Arc<rustls::ServerConfig>>,
     keep: Keep,
-    current: Option<CurrentConnection>,
     handle: Handle,
     commands: Receiver<Command>,
     state: State,
@@ -109,7 +92,7 @@ enum State {
 impl<H> std::fmt::Debug for Server<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Server")
-            .field("sessions", &self.slots.len())
+            .field("sessions", &self.sessions.len())
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
@@ -143,7 +126,7 @@ impl<H: Handler> Server<H> {
     /// # Errors
     /// The first address that can not be listened on.
     pub fn bind(config: &Config, handler: H) -> Result<Self, BindError> {
-        const { assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each") };
+        const { assert!(ConnId::TOKENS_END < WAKER.0 - LISTENERS_MAX) };
         let poll = Poll::new().map_err(|error| on_poll(config, error))?;
         let (handle, commands) = Handle::new(poll.registry(), WAKER).map_err(|error| on_poll(config, error))?;
         let plain = config.listen.iter().map(|addr| (*addr, false));
@@ -159,31 +142,30 @@ impl<H: Handler> Server<H> {
             doors.push(Door { listener, addr, tls, knocking: false });
         }
         let mut workspace = Workspace::new();
-        let current = config.log_frames.then(CurrentConnection::default);
-        if let Some(current) = &current {
+        let mut hook: Option<TurnHook> = None;
+        if config.log_frames {
+            let current = CurrentConnection::default();
             workspace.watch(Box::new(FrameLog(current.clone())));
+            hook = Some(Box::new(move |id| current.set(id)));
         }
         let now = Instant::now();
         Ok(Server {
             poll,
             doors,
-            slots: Slab::new(),
-            generation: 0,
-            ready: Vec::new(),
-            gone: Vec::new(),
-            deadlines: Deadlines::default(),
-            shared: Shared {
-                workspace,
-                tls: TlsScratch::default(),
-                now,
-                linger: config.linger,
-                linger_bytes_max: config.linger_bytes_max,
-            },
+            sessions: Sessions::new(
+                Shared {
+                    workspace,
+                    tls: TlsScratch::default(),
+                    now,
+                    linger: config.linger,
+                    linger_bytes_max: config.linger_bytes_max,
+                },
+                hook,
+            ),
             handler,
             settings: Arc::new(config.settings.clone()),
             tls: config.tls.clone(),
             keep: Keep { connections_max: config.connections_max, grace: config.grace },
-            current,
             handle,
             commands,
             state: State::Serving,
@@ -211,119 +193,56 @@ impl<H: Handler> Server<H> {
     fn is_over(&self) -> bool {
         match self.state {
             State::Serving => false,
-            State::Draining(until) => self.slots.is_empty() || self.shared.now >= until,
+            State::Draining(until) => self.sessions.is_empty() || self.sessions.shared.now >= until,
             State::Stopped => true,
         }
     }
 
     /// How long the poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || (self.accept_rest.is_none() && self.doors.iter().any(|door| door.knocking)) {
+        if self.accept_rest.is_none() && self.doors.iter().any(|door| door.knocking) {
             return Some(Duration::ZERO);
         }
+        let now = Instant::now();
         let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
-        let next = [self.deadlines.next(), self.accept_rest, drained].into_iter().flatten().min()?;
-        Some(next.saturating_duration_since(Instant::now()))
+        let own = [self.accept_rest, drained].into_iter().flatten().map(|at| at.saturating_duration_since(now));
+        own.chain(self.sessions.poll_timeout(now)).min()
     }
 
     /// One turn: everything that became ready, then everything that had been, then what is due, then the dead.
     fn turn(&mut self, events: &Events) {
-        self.shared.now = Instant::now();
-        if self.shared.now >= self.date_due {
-            self.date_due = self.shared.now + DATE_REFRESH;
-            self.shared.workspace.set_date(SystemTime::now());
+        let now = Instant::now();
+        self.sessions.shared.now = now;
+        if now >= self.date_due {
+            self.date_due = now + DATE_REFRESH;
+            self.sessions.shared.workspace.set_date(SystemTime::now());
         }
-        let listed = std::mem::take(&mut self.ready);
+        let mut listed = self.sessions.take_listed();
         for event in events {
             self.dispatch(event);
         }
-        for id in &listed {
-            if let Some(slot) = slot_mut(&mut self.slots, *id) {
-                slot.listed = false;
-                self.pump(*id, Session::pump);
-            }
+        self.sessions.pump_listed(&mut listed, &mut self.handler);
+        self.sessions.on_deadlines(&mut self.handler);
+        if self.sessions.reap() > 0 {
+            self.accept_rest = None;
         }
-        while let Some(id) = self.deadlines.pop_due(self.shared.now) {
-            self.on_deadline(id);
-        }
-        self.reap();
         self.accept();
-        if self.ready.is_empty() {
-            // Keeps the list's memory.
-            self.ready = listed;
-            self.ready.clear();
-        }
     }
 
     #[inline]
     fn dispatch(&mut self, event: &Event) {
         let token = event.token();
-        if token.0 >= WAKER.0 - LISTENERS_MAX {
-            if token == WAKER {
-                self.obey();
-            } else if let Some(door) = self.doors.get_mut(WAKER.0 - 1 - token.0) {
-                door.knocking = true;
-            }
-            return;
-        }
-        let id = ConnId { key: token.0 as u32, generation: (token.0 >> 32) as u32 };
-        // A stale event of a connection that is gone: its generation is gone too.
-        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
-        slot.session.note_ready(event.is_readable(), event.is_writable(), event.is_read_closed() || event.is_error());
-        self.pump(id, Session::pump);
-    }
-
-    #[inline]
-    fn pump(&mut self, id: ConnId, pump: impl FnOnce(&mut Session<TcpStream>, ConnId, &mut Shared, &mut H) -> Pumped) {
-        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
-        if let Some(current) = &self.current {
-            current.set(id);
-        }
-        match pump(&mut slot.session, id, &mut self.shared, &mut self.handler) {
-            Pumped::Blocked => {}
-            Pumped::Ready if slot.listed => {}
-            Pumped::Ready => {
-                slot.listed = true;
-                self.ready.push(id);
-            }
-            Pumped::Gone => {
-                self.gone.push(id);
-                return;
-            }
-        }
-        // Entries are lazy: one that is too early is looked at and set anew; only an earlier deadline needs another.
-        if let Some(at) = slot.session.next_deadline()
-            && slot.armed.is_none_or(|armed| at < armed)
-        {
-            slot.armed = Some(at);
-            self.deadlines.arm(at, id);
-        }
-    }
-
-    fn on_deadline(&mut self, id: ConnId) {
-        let now = self.shared.now;
-        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
-        if slot.armed.is_none_or(|armed| armed > now) {
-            return;
-        }
-        slot.armed = None;
-        match slot.session.next_deadline() {
-            None => {}
-            Some(at) if at > now => {
-                slot.armed = Some(at);
-                self.deadlines.arm(at, id);
-            }
-            Some(_) => self.pump(id, Session::on_deadline),
-        }
-    }
-
-    /// Only here sessions are dropped. Dropping closes the socket, which leaves the poll with it.
-    fn reap(&mut self) {
-        for id in std::mem::take(&mut self.gone) {
-            if slot_mut(&mut self.slots, id).is_some() {
-                self.slots.remove(id.key as usize);
-                self.accept_rest = None;
-            }
+        if token.0 < ConnId::TOKENS_END {
+            let readiness = Readiness {
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                ended: event.is_read_closed() || event.is_error(),
+            };
+            self.sessions.on_ready(ConnId::from_token(token.0), readiness, &mut self.handler);
+        } else if token == WAKER {
+            self.obey();
+        } else if let Some(door) = self.doors.get_mut(WAKER.0 - 1 - token.0) {
+            door.knocking = true;
         }
     }
 
@@ -339,19 +258,17 @@ impl<H: Handler> Server<H> {
     }
 
     fn drain(&mut self) {
-        tracing::info!(connections = self.slots.len(), "draining");
-        self.state = State::Draining(self.shared.now + self.keep.grace);
+        tracing::info!(connections = self.sessions.len(), "draining");
+        self.state = State::Draining(self.sessions.shared.now + self.keep.grace);
         self.doors.clear();
-        let ids: Vec<ConnId> =
-            self.slots.iter().map(|(key, slot)| ConnId { key: key as u32, generation: slot.generation }).collect();
-        for id in ids {
-            self.pump(id, Session::go_away);
+        for id in self.sessions.ids() {
+            self.sessions.go_away(id, &mut self.handler);
         }
     }
 
     fn accept(&mut self) {
         if let Some(until) = self.accept_rest {
-            if self.shared.now < until {
+            if self.sessions.shared.now < until {
                 return;
             }
             self.accept_rest = None;
@@ -366,7 +283,7 @@ impl<H: Handler> Server<H> {
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
                         tracing::warn!(%error, "cannot accept; resting");
-                        self.accept_rest = Some(self.shared.now + ACCEPT_REST);
+                        self.accept_rest = Some(self.sessions.shared.now + ACCEPT_REST);
                         return;
                     }
                     Err(error) if is_transient(&error) => {}
@@ -380,7 +297,7 @@ impl<H: Handler> Server<H> {
     }
 
     fn welcome(&mut self, socket: TcpStream, peer: SocketAddr, tls: bool) {
-        if self.slots.len() >= self.keep.connections_max {
+        if self.sessions.len() >= self.keep.connections_max {
             return self.turn_away(socket, tls);
         }
         let transport = match (&self.tls, tls) {
@@ -391,22 +308,14 @@ impl<H: Handler> Server<H> {
             (None, true) => return,
             (_, false) => Transport::Plain(socket),
         };
-        let connection = Connection::server(self.settings.clone(), self.shared.now);
-        let entry = self.slots.vacant_entry();
-        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
-        let id = ConnId { key: entry.key() as u32, generation: self.generation };
-        let token = Token((id.generation as usize) << 32 | id.key as usize);
-        let mut session = Session::new(transport, connection);
-        // Both at once and once for all: edges, two flags and the ready list do the rest.
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(session.socket_mut(), token, interest) {
-            return tracing::warn!(%error, "cannot watch a connection");
-        }
-        tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
-        let at = session.next_deadline();
-        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
-        if let Some(at) = at {
-            self.deadlines.arm(at, id);
+        let connection = Connection::server(self.settings.clone(), self.sessions.shared.now);
+        let registry = self.poll.registry();
+        let registered = self.sessions.insert(Session::new(transport, connection), |socket, id| {
+            registry.register(socket, Token(id.token()), Interest::READABLE | Interest::WRITABLE)
+        });
+        match registered {
+            Ok(id) => tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted"),
+            Err(error) => tracing::warn!(%error, "cannot watch a connection"),
         }
     }
 
@@ -419,10 +328,10 @@ impl<H: Handler> Server<H> {
                 connections_max: self.keep.connections_max,
                 retry_after: Duration::from_secs(1),
             };
-            refusal.write(self.shared.workspace.date(), &mut answer);
+            refusal.write(self.sessions.shared.workspace.date(), &mut answer);
             // Best effort: what a fresh socket does not take at once is not worth holding.
             let mut transport = Transport::Plain(socket);
-            let tls = &mut self.shared.tls;
+            let tls = &mut self.sessions.shared.tls;
             let _ = transport.write(tls, &[io::IoSlice::new(&answer)]);
             let _ = transport.close_write(tls);
             let _ = transport.discard(tls);
@@ -439,9 +348,4 @@ fn on_poll(config: &Config, source: io::Error) -> BindError {
         .next();
     let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
     BindError { addr, tls, source }
-}
-
-#[inline]
-fn slot_mut(slots: &mut Slab<Slot>, id: ConnId) -> Option<&mut Slot> {
-    slots.get_mut(id.key as usize).filter(|slot| slot.generation == id.generation)
 }

@@ -1,6 +1,6 @@
 //! What an application sees of its connections.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::proto::{Closure, Message, Sender, handshake::Opened};
 
@@ -27,7 +27,7 @@ impl fmt::Debug for ConnId {
 
 /// An application. One value serves all connections of a loop, on the loop's thread: a call that blocks stops them all.
 ///
-/// Every connection for which `on_open` was called gets exactly one `on_close`; one that never opened gets neither.
+/// Every connection gets exactly one `on_close` if `on_open` was called, and exactly one `on_failed` if not.
 pub trait Handler {
     /// The opening handshake succeeded; the 101 is queued.
     fn on_open(&mut self, id: ConnId, opened: &Opened, sender: Sender<'_>) {
@@ -45,5 +45,15 @@ pub trait Handler {
     /// The connection ended, cleanly or not. Nothing can be sent any more.
     fn on_close(&mut self, id: ConnId, closure: &Closure) {
         let _ = (id, closure);
+    }
+
+    /// The connection ended before it opened: refused, timed out, or the peer went away.
+    fn on_failed(&mut self, id: ConnId, closure: &Closure) {
+        let _ = (id, closure);
+    }
+
+    /// The socket or TLS failed, and why; `on_close` or `on_failed` follows.
+    fn on_error(&mut self, id: ConnId, error: &io::Error) {
+        let _ = (id, error);
     }
 }

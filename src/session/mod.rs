@@ -1,10 +1,12 @@
 //! One peer: a transport joined to a protocol connection, and what an application makes of it.
 //!
 //! A session is pumped: it decodes, answers, sends and reads in budgets until the socket blocks or its share of the
-//! loop's turn is used up. It owns no buffer; see [`Shared`].
+//! loop's turn is used up. It owns no buffer; see [`Shared`]. [`Sessions`] are all peers of one loop, whoever polls for them.
 
 mod handler;
 mod pump;
+mod sessions;
 
 pub use handler::{ConnId, Handler};
 pub use pump::{Pumped, Session, Shared};
+pub use sessions::{Readiness, Sessions, TurnHook};

@@ -2,7 +2,7 @@
 //! `WouldBlock` (rules 1–5 of the loop in ARCHITECTURE.md).
 
 use std::{
-    io::IoSlice,
+    io::{self, IoSlice},
     time::{Duration, Instant},
 };
 
@@ -71,6 +71,11 @@ enum End {
 }
 
 impl<S: Socket> Session<S> {
+    /// A peer whose socket is still connecting: nothing is written before it is said to be writable.
+    pub fn connecting(transport: Transport<S>, connection: Connection) -> Self {
+        Session { writable: false, ..Session::new(transport, connection) }
+    }
+
     /// A peer whose socket was just accepted (or connected).
     pub fn new(transport: Transport<S>, connection: Connection) -> Self {
         Session {
@@ -103,39 +108,56 @@ impl<S: Socket> Session<S> {
     /// Acts on every deadline that has passed, then pumps.
     pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
         match self.end {
-            End::Lingering { until, .. } if shared.now >= until => return Pumped::Gone,
-            End::Lingering { .. } => {}
-            _ => self.connection.turn(&mut shared.workspace, shared.now).handle_timeout(),
+            End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
+            _ => self.pump_with(id, shared, handler, |turn| turn.handle_timeout()).1,
         }
-        self.pump(id, shared, handler)
     }
 
     /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
     pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        self.connection.turn(&mut shared.workspace, shared.now).go_away();
-        self.pump(id, shared, handler)
+        self.pump_with(id, shared, handler, |turn| turn.go_away()).1
     }
 
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
     #[inline]
     pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        self.pump_with(id, shared, handler, |_| ()).1
+    }
+
+    /// The same after `first`, in one turn with it. `None`: the session only waits for the end of TCP, so `first` was not called.
+    #[inline]
+    pub fn pump_with<H: Handler, R>(
+        &mut self,
+        id: ConnId,
+        shared: &mut Shared,
+        handler: &mut H,
+        first: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> (Option<R>, Pumped) {
         if let End::Lingering { until, octets_left } = self.end {
-            return self.linger(until, octets_left, shared);
+            return (None, self.linger(until, octets_left, shared));
         }
-        let budget_left = self.talk(id, shared, handler);
-        match self.connection.shutdown() {
+        let (result, budget_left) = self.talk(id, shared, handler, first);
+        let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
             Shutdown::None => Pumped::Ready,
             Shutdown::Abort => Pumped::Gone,
             shutdown => self.finish(shutdown, shared),
-        }
+        };
+        (Some(result), pumped)
     }
 
     /// Returns whether the session is blocked rather than out of budget.
     #[inline]
-    fn talk<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> bool {
+    fn talk<H: Handler, R>(
+        &mut self,
+        id: ConnId,
+        shared: &mut Shared,
+        handler: &mut H,
+        first: impl FnOnce(&mut Turn<'_>) -> R,
+    ) -> (R, bool) {
         let Session { transport, connection, end, readable, writable, peer_ended, opened } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
+        let result = first(&mut turn);
         let mut budget = TURN_BYTES;
         let mut in_budget = true;
         loop {
@@ -143,7 +165,7 @@ impl<S: Socket> Session<S> {
             if *writable && (turn.has_output() || transport.wants_write()) {
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
-                    Err(_) => *end = End::Broken,
+                    Err(error) => *end = broken(id, &error, handler),
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds.
                 if *writable && turn.is_paused() && *end != End::Broken {
@@ -165,20 +187,17 @@ impl<S: Socket> Session<S> {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => {
-                    tracing::debug!(target: "wslab::conn", %id, %error, "socket");
-                    *end = End::Broken;
-                }
+                Err(error) => *end = broken(id, &error, handler),
             }
         }
         match end {
             End::Broken => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
             End::PeerEnded if !turn.is_paused() => turn.receive_eof(),
-            _ => return in_budget,
+            _ => return (result, in_budget),
         }
         deliver(&mut turn, id, opened, handler);
-        in_budget
+        (result, in_budget)
     }
 
     /// Nothing more is received: flush, end our side, let the input run dry.
@@ -239,10 +258,23 @@ impl<S: Socket> Session<S> {
         self.transport.socket_mut()
     }
 
+    /// The stream: plain or TLS.
+    pub fn transport(&self) -> &Transport<S> {
+        &self.transport
+    }
+
     /// The protocol's state.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// The socket, or TLS, can not go on.
+#[cold]
+fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
+    tracing::debug!(target: "wslab::conn", %id, %error, "socket");
+    handler.on_error(id, error);
+    End::Broken
 }
 
 /// Hands every event that is due to the application.
@@ -261,6 +293,8 @@ fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, is_open: &mut bool, hand
                 log_close(id, &closure);
                 if *is_open {
                     handler.on_close(id, &closure);
+                } else {
+                    handler.on_failed(id, &closure);
                 }
             }
         }
@@ -273,7 +307,7 @@ fn log_close(id: ConnId, closure: &Closure) {
 
 /// Sends what is queued; returns whether all of it went.
 #[inline]
-fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> std::io::Result<bool> {
+fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> io::Result<bool> {
     loop {
         let (offered, taken) = match turn.transmit_one() {
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
@@ -302,7 +336,7 @@ fn read<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
     tls: &mut TlsScratch,
-) -> std::io::Result<(usize, bool, bool)> {
+) -> io::Result<(usize, bool, bool)> {
     // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
     let direct = matches!(transport, Transport::Plain(_)).then(|| turn.spare_payload()).flatten();
     let into_message = direct.is_some();

@@ -1,0 +1,281 @@
+//! The sessions of one loop: a slab, names that are never reused, deadlines, and who is to be pumped again.
+//!
+//! It owns no poll and reads no clock: the loop sets [`Shared::now`] once a turn, hands readiness in, and in this order calls
+//! [`pump_listed`](Sessions::pump_listed), [`on_deadlines`](Sessions::on_deadlines), [`reap`](Sessions::reap).
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use slab::Slab;
+
+use super::{
+    handler::{ConnId, Handler},
+    pump::{Pumped, Session, Shared},
+};
+use crate::{
+    net::{Deadlines, Socket},
+    proto::Sender,
+};
+
+const _: () = assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each");
+
+impl ConnId {
+    /// Every [`ConnId::token`] lies below it; the tokens from here on are the loop's own.
+    pub const TOKENS_END: usize = 1 << 63;
+
+    /// The connection's name in a poll.
+    #[inline]
+    pub fn token(self) -> usize {
+        (self.generation as usize) << 32 | self.key as usize
+    }
+
+    /// The name back from the poll.
+    #[inline]
+    pub fn from_token(token: usize) -> Self {
+        ConnId { key: token as u32, generation: (token >> 32) as u32 }
+    }
+}
+
+/// What the poll said of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// There may be input.
+    pub readable: bool,
+    /// There may be room for output.
+    pub writable: bool,
+    /// The peer's FIN, or an error, is behind the input.
+    pub ended: bool,
+}
+
+#[derive(Debug)]
+struct Slot<S> {
+    session: Session<S>,
+    generation: u32,
+    /// The earliest entry of this connection in the deadlines.
+    armed: Option<Instant>,
+    /// Is on the ready list.
+    listed: bool,
+}
+
+/// Told whose turn begins.
+pub type TurnHook = Box<dyn FnMut(ConnId) + Send>;
+
+/// All sessions of one loop.
+pub struct Sessions<S> {
+    slots: Slab<Slot<S>>,
+    generation: u32,
+    /// Sessions that stopped on their budget: pumped every turn, no event needed.
+    ready: Vec<ConnId>,
+    gone: Vec<ConnId>,
+    deadlines: Deadlines<ConnId>,
+    /// What they share, the turn's clock reading among it.
+    pub shared: Shared,
+    hook: Option<TurnHook>,
+}
+
+impl<S> std::fmt::Debug for Sessions<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sessions").field("len", &self.slots.len()).field("ready", &self.ready).finish_non_exhaustive()
+    }
+}
+
+impl<S: Socket> Sessions<S> {
+    /// None yet. `hook` is told whose turn begins, for a tap that sees frames only.
+    pub fn new(shared: Shared, hook: Option<TurnHook>) -> Self {
+        Sessions {
+            slots: Slab::new(),
+            generation: 0,
+            ready: Vec::new(),
+            gone: Vec::new(),
+            deadlines: Deadlines::default(),
+            shared,
+            hook,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The names of all.
+    pub fn ids(&self) -> Vec<ConnId> {
+        self.slots.iter().map(|(key, slot)| ConnId { key: key as u32, generation: slot.generation }).collect()
+    }
+
+    /// One of them.
+    #[inline]
+    pub fn get(&self, id: ConnId) -> Option<&Session<S>> {
+        self.slots.get(id.key as usize).filter(|slot| slot.generation == id.generation).map(|slot| &slot.session)
+    }
+
+    /// The same, to change it.
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Session<S>> {
+        slot_mut(&mut self.slots, id).map(|slot| &mut slot.session)
+    }
+
+    /// How long a poll may sleep by them, at this clock reading; `None`: for ever.
+    pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
+        if self.ready.is_empty() { self.deadlines.poll_timeout(now) } else { Some(Duration::ZERO) }
+    }
+
+    /// Takes a session in. `register` shows its socket to the poll, for both directions at once and for good: edges, two flags and
+    /// the ready list do the rest.
+    ///
+    /// # Errors
+    /// `register`'s; then the session is dropped.
+    pub fn insert(
+        &mut self,
+        mut session: Session<S>,
+        register: impl FnOnce(&mut S, ConnId) -> io::Result<()>,
+    ) -> io::Result<ConnId> {
+        let entry = self.slots.vacant_entry();
+        // Half of the range, so that tokens stay below ConnId::TOKENS_END.
+        self.generation = self.generation.wrapping_add(1) & (u32::MAX >> 1);
+        let id = ConnId { key: entry.key() as u32, generation: self.generation };
+        register(session.socket_mut(), id)?;
+        let at = session.next_deadline();
+        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
+        if let Some(at) = at {
+            self.deadlines.arm(at, id);
+        }
+        Ok(id)
+    }
+
+    /// Notes readiness and pumps. A stale event of a session that is gone is harmless.
+    #[inline]
+    pub fn on_ready<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
+        let Some(session) = self.get_mut(id) else { return };
+        session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+        self.pump(id, handler, Session::pump);
+    }
+
+    /// Pumps every session that stopped on its budget in the turn before.
+    pub fn pump_listed<H: Handler>(&mut self, listed: &mut Vec<ConnId>, handler: &mut H) {
+        for id in listed.drain(..) {
+            if let Some(slot) = slot_mut(&mut self.slots, id) {
+                slot.listed = false;
+                self.pump(id, handler, Session::pump);
+            }
+        }
+        if self.ready.is_empty() {
+            // Keeps the list's memory.
+            self.ready = std::mem::take(listed);
+        }
+    }
+
+    /// The sessions to pump this turn without an event: taken before events are, so that who lands on the list meanwhile waits.
+    pub fn take_listed(&mut self) -> Vec<ConnId> {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Acts on every deadline that has passed.
+    pub fn on_deadlines<H: Handler>(&mut self, handler: &mut H) {
+        let now = self.shared.now;
+        while let Some(id) = self.deadlines.pop_due(now) {
+            let Some(slot) = slot_mut(&mut self.slots, id) else { continue };
+            if slot.armed.is_none_or(|armed| armed > now) {
+                continue;
+            }
+            slot.armed = None;
+            match slot.session.next_deadline() {
+                None => {}
+                Some(at) if at > now => {
+                    slot.armed = Some(at);
+                    self.deadlines.arm(at, id);
+                }
+                Some(_) => self.pump(id, handler, Session::on_deadline),
+            }
+        }
+    }
+
+    /// Ends a session in order, see [`Session::go_away`].
+    pub fn go_away<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.pump(id, handler, Session::go_away);
+    }
+
+    /// Sends without having received, in one turn with what can be sent and read. `None`: there is no such session, or nothing can
+    /// be sent on it any more.
+    #[inline]
+    pub fn with_sender<H: Handler, R>(
+        &mut self,
+        id: ConnId,
+        handler: &mut H,
+        send: impl FnOnce(Sender<'_>) -> R,
+    ) -> Option<R> {
+        let mut sent = None;
+        self.pump(id, handler, |session, id, shared, handler| {
+            let (result, pumped) = session.pump_with(id, shared, handler, |turn| send(turn.sender()));
+            sent = result;
+            pumped
+        });
+        sent
+    }
+
+    /// Ends a session as it is, without a Close.
+    pub fn abort<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| {
+            match session.pump_with(id, shared, handler, |turn| turn.abort()) {
+                // It waited for the end of TCP only.
+                (None, _) => Pumped::Gone,
+                (Some(()), pumped) => pumped,
+            }
+        });
+    }
+
+    /// Drops the sessions that are over, and returns how many. Only here: dropping closes the socket, which leaves the poll with it.
+    pub fn reap(&mut self) -> usize {
+        let before = self.slots.len();
+        for id in self.gone.drain(..) {
+            if slot_mut(&mut self.slots, id).is_some() {
+                self.slots.remove(id.key as usize);
+            }
+        }
+        before - self.slots.len()
+    }
+
+    #[inline]
+    fn pump<H: Handler>(
+        &mut self,
+        id: ConnId,
+        handler: &mut H,
+        pump: impl FnOnce(&mut Session<S>, ConnId, &mut Shared, &mut H) -> Pumped,
+    ) {
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        if let Some(hook) = &mut self.hook {
+            hook(id);
+        }
+        match pump(&mut slot.session, id, &mut self.shared, handler) {
+            Pumped::Blocked => {}
+            Pumped::Ready if slot.listed => {}
+            Pumped::Ready => {
+                slot.listed = true;
+                self.ready.push(id);
+            }
+            Pumped::Gone => {
+                self.gone.push(id);
+                return;
+            }
+        }
+        // Entries are lazy: one that is too early is looked at and set anew; only an earlier deadline needs another.
+        if let Some(at) = slot.session.next_deadline()
+            && slot.armed.is_none_or(|armed| at < armed)
+        {
+            slot.armed = Some(at);
+            self.deadlines.arm(at, id);
+        }
+    }
+}
+
+#[inline]
+fn slot_mut<S>(slots: &mut Slab<Slot<S>>, id: ConnId) -> Option<&mut Slot<S>> {
+    slots.get_mut(id.key as usize).filter(|slot| slot.generation == id.generation)
+}
