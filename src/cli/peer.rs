@@ -71,7 +71,10 @@ impl Peer {
     pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, Error> {
         Target::resolve(&self.url, timeout).map_err(|error| {
             self.unreached(&match error {
-                TargetError::Lookup { host, source } => format!("cannot look up {host}: {}", reason(&source)),
+                TargetError::Lookup { host, source } => {
+                    let why = reason(&source);
+                    format!("cannot look up {host}: {}", why.rsplit(": ").next().unwrap_or_default().to_lowercase())
+                }
                 other => other.to_string(),
             })
         })
@@ -106,6 +109,10 @@ impl Peer {
             (None, Closure::Eof) => format!("the server closed the connection in {stage}"),
             (None, Closure::HandshakeFailed(error @ HandshakeError::Status { status: 404, .. })) => {
                 format!("{error}: is the path right?")
+            }
+            // What a TLS alert looks like to those who expect text.
+            (None, Closure::HandshakeFailed(error @ HandshakeError::Malformed(_))) if !self.url.is_tls() => {
+                format!("{error}: is it a wss:// port?")
             }
             (None, Closure::HandshakeFailed(error)) => error.to_string(),
             (None, other) => other.to_string(),

@@ -319,8 +319,9 @@ impl Connection {
             Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
                 let ping = timeouts.ping.filter(|_| !self.pinged);
-                let silence =
-                    [timeouts.idle, ping].into_iter().flatten().min().map(|limit| (self.heard + limit, Wait::Idle));
+                // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
+                let patience = [timeouts.idle, ping].into_iter().flatten().min().filter(|_| !self.paused);
+                let silence = patience.map(|limit| (self.heard + limit, Wait::Idle));
                 [stall(timeouts.write_stall), silence].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,

@@ -35,7 +35,7 @@ impl Turn<'_> {
     /// see the same is the chop-independence law's to prove. 15 ns a 64-octet echo instead of 39 (`core`, pipelined).
     #[inline]
     pub(super) fn next_whole(&mut self) -> Option<(MessageKind, Range<usize>)> {
-        let Turn { connection, workspace, landed, .. } = self;
+        let Turn { connection, workspace, landed, inflated, .. } = self;
         let limits = &connection.settings.limits;
         if !matches!(connection.phase, Phase::Open)
             || connection.role != Role::Server
@@ -43,6 +43,7 @@ impl Turn<'_> {
             || connection.decoder.header().is_some()
             || connection.paused
             || landed.is_some()
+            || *inflated > 0
             || workspace.message.is_some()
             || workspace.tap.is_some()
             || connection.outbox.len() + workspace.lanes.len() >= limits.queue_high_bytes
@@ -71,7 +72,7 @@ impl Turn<'_> {
     pub(super) fn step(&mut self) -> Option<Step> {
         self.recycle();
         loop {
-            if !self.may_decode() {
+            if !self.may_decode() || (self.is_spent() && !matches!(self.connection.phase, Phase::Done(_))) {
                 return None;
             }
             match self.connection.phase {
@@ -121,8 +122,13 @@ impl Turn<'_> {
     fn may_decode(&mut self) -> bool {
         let queued = self.connection.outbox.len() + self.workspace.lanes.len();
         let limits = &self.connection.settings.limits;
-        self.connection.paused =
-            if self.connection.paused { queued > limits.queue_low_bytes } else { queued >= limits.queue_high_bytes };
+        let was_paused = self.connection.paused;
+        let bound = if was_paused { limits.queue_low_bytes + 1 } else { limits.queue_high_bytes };
+        self.connection.paused = queued >= bound;
+        if was_paused && !self.connection.paused {
+            // We had stopped listening; its silence counts from now on.
+            self.connection.heard = self.now;
+        }
         !self.connection.paused || matches!(self.connection.phase, Phase::Done(_))
     }
 
@@ -154,7 +160,10 @@ impl Turn<'_> {
             Some(codec) if message.compressed => {
                 let is_end = chunk.ends && chunk.header.fin;
                 let max = self.connection.settings.limits.message_bytes_max;
-                message.inflate(codec, &mut self.workspace.codecs, payload, is_end, max)
+                let before = message.buffer.len();
+                let inflated = message.inflate(codec, &mut self.workspace.codecs, payload, is_end, max);
+                self.inflated += message.buffer.len() - before;
+                inflated
             }
             _ => message.append(payload),
         };
@@ -273,8 +282,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn end(&mut self, closure: Closure, shutdown: Shutdown) {
-        // What was begun for another reason (idle, …) keeps it.
-        self.connection.ended.get_or_insert_with(|| Box::new(closure));
+        // What was begun for another reason (idle, …) keeps it; what was over and reported is not reported again.
+        if !matches!(self.connection.phase, Phase::Done(_)) {
+            self.connection.ended.get_or_insert_with(|| Box::new(closure));
+        }
         self.done(shutdown);
     }
 

@@ -18,6 +18,10 @@ use super::{
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
 
+/// Once compressed messages have inflated to this much in a turn, decoding stops at the message's end: 128 KiB of octets could
+/// otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
+const INFLATED_BYTES_MAX: usize = 1 << 20;
+
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
 ///
@@ -48,6 +52,8 @@ pub struct Turn<'t> {
     pub(super) now: Instant,
     /// The frame whose last octet was read straight into the message.
     pub(super) landed: Option<FrameHeader>,
+    /// Octets that compressed messages have inflated to in this turn.
+    pub(super) inflated: usize,
 }
 
 /// Something that happened, and the means to answer it.
@@ -85,7 +91,7 @@ impl<'t> Turn<'t> {
                 workspace.filled(carry.len());
             }
         }
-        Turn { connection, workspace, now, landed: None }
+        Turn { connection, workspace, now, landed: None, inflated: 0 }
     }
 
     /// Room to read into. Empty only while decoding is stopped.
@@ -251,6 +257,13 @@ impl<'t> Turn<'t> {
         self.workspace.input.start != self.workspace.input.end
             || self.landed.is_some()
             || self.connection.ended.is_some()
+            || self.connection.paused
+    }
+
+    /// Whether decoding stopped because the turn has inflated its share: the rest waits for the next turn, no event needed.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.inflated >= INFLATED_BYTES_MAX
     }
 
     /// The octets to send, where they lie in one piece, as they nearly always do. `None`: ask [`Turn::transmit`].

@@ -172,6 +172,11 @@ impl<S: Socket> Session<S> {
                     continue;
                 }
             }
+            if turn.is_spent() {
+                // Compressed messages have had their share; what waits undecoded needs no event.
+                in_budget = false;
+                break;
+            }
             if *end != End::Open || !*readable || !turn.connection().wants_read() {
                 break;
             }
@@ -193,7 +198,7 @@ impl<S: Socket> Session<S> {
         match end {
             End::Broken => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
-            End::PeerEnded if !turn.is_paused() => turn.receive_eof(),
+            End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
         deliver(&mut turn, id, opened, handler);
