@@ -292,6 +292,12 @@ impl Connection {
         !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Close | Shutdown::Flush | Shutdown::Abort))
     }
 
+    /// Whether decoding has stopped because too much output is queued.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.paused && !matches!(self.phase, Phase::Done(_))
+    }
+
     /// Output that waits for the socket, in octets.
     pub fn queued_bytes(&self) -> usize {
         self.outbox.len()

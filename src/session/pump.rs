@@ -121,6 +121,10 @@ impl<S: Socket> Session<S> {
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
     #[inline]
     pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        if !self.writable && self.connection.is_paused() && self.end != End::Broken {
+            // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
+            return Pumped::Blocked;
+        }
         self.pump_with(id, shared, handler, |_| ()).1
     }
 
