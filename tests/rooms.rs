@@ -26,7 +26,7 @@ const WEBSOCKET: &[&str] = &["WebSocket", "websocket", "Opcode", "CloseCode", "P
 const ROOMS: &[Room] = &[
     Room { name: "proto", may_name: &[], may_not_say: &["std::io::Read", "std::io::stdin"] },
     Room { name: "net", may_name: &[], may_not_say: &["Slab"] },
-    Room { name: "session", may_name: &["proto", "net"], may_not_say: &["mio", "Slab", "std::net"] },
+    Room { name: "session", may_name: &["proto", "net"], may_not_say: &["mio", "std::net"] },
     Room { name: "server", may_name: &["session", "proto", "net"], may_not_say: &[] },
     Room { name: "client", may_name: &["session", "proto", "net"], may_not_say: &[] },
     Room { name: "cli", may_name: &["server", "client", "session", "proto", "net"], may_not_say: &[] },

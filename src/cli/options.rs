@@ -110,7 +110,7 @@ pub(super) static KEYS: &[Key] = &[
     key("deflate_window_bits", "N", COMPRESSION, "How far a compressor looks back, 9 to 15: 2^N octets", Slot::Level(9, 15, |o| &mut o.server.settings.deflate.window_bits)),
     key("deflate_min", "SIZE", COMPRESSION, "Shorter messages are sent as they are", Slot::SizeOrZero(|o| &mut o.server.settings.deflate.message_bytes_min)),
 
-    key("connections_max", "N", LIMITS, "Connections held at once, over all workers; beyond it: 503", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
+    key("connections_max", "N", LIMITS, "Connections held at once, an equal share a worker; beyond it: 503 (ws), close (wss)", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
     key("head_max", "SIZE", LIMITS, "Octets of a request head; beyond it: 431", Slot::Size(|o| &mut o.server.settings.limits.head_bytes_max)),
     key("head_lines_max", "N", LIMITS, "Header lines of a request; beyond it: 431", Slot::Count(10_000, |o| &mut o.server.settings.limits.head_lines_max)),
     key("frame_max", "SIZE", LIMITS, "Payload of one frame; beyond it: Close 1009", Slot::WireSize(|o| &mut o.server.settings.limits.frame_bytes_max)),

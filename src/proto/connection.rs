@@ -41,8 +41,8 @@ pub struct Connection {
     pub(super) carry: Vec<u8>,
     /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
     pub(super) paused: bool,
-    /// A keep-alive Ping was sent since the peer was last heard.
-    pub(super) pinged: bool,
+    /// When a keep-alive Ping was sent last; before `heard`: it was answered, or there was none.
+    pub(super) pinged: Instant,
     /// How the connection ended, until that was reported.
     pub(super) ended: Option<Box<Closure>>,
     /// When the phase began, as far as a deadline counts from there.
@@ -129,9 +129,6 @@ pub(super) struct Held {
 pub enum Shutdown {
     /// Nothing: the connection goes on.
     None,
-    /// Send what is queued, then close: the closing handshake is complete, so the peer sends nothing more. (One that does
-    /// gets a reset. Where there is reason to expect more, as over TLS, linger as with `Flush`.)
-    Close,
     /// Send what is queued, then end our side of TCP, let the peer's input run dry for a bounded time, and close.
     Flush,
     /// Send what is queued, then wait for the peer to end TCP: a client leaves that to the server (RFC 6455 §7.1.1).
@@ -247,7 +244,7 @@ impl Connection {
             outbox: Outbox::default(),
             carry: Vec::new(),
             paused: false,
-            pinged: false,
+            pinged: now,
             ended: None,
             since: now,
             heard: now,
@@ -289,7 +286,7 @@ impl Connection {
     /// Whether reading from the socket makes sense: not while output is backed up, not after the end.
     #[inline]
     pub fn wants_read(&self) -> bool {
-        !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Close | Shutdown::Flush | Shutdown::Abort))
+        !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Flush | Shutdown::Abort))
     }
 
     /// Whether decoding has stopped because too much output is queued.
@@ -324,11 +321,12 @@ impl Connection {
         match self.phase {
             Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
-                let ping = timeouts.ping.filter(|_| !self.pinged);
                 // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
-                let patience = [timeouts.idle, ping].into_iter().flatten().min().filter(|_| !self.paused);
-                let silence = patience.map(|limit| (self.heard + limit, Wait::Idle));
-                [stall(timeouts.write_stall), silence].into_iter().flatten().min_by_key(|(at, _)| *at)
+                let listening = !self.paused;
+                let idle = timeouts.idle.filter(|_| listening).map(|limit| (self.heard + limit, Wait::Idle));
+                let ping = timeouts.ping.filter(|_| listening);
+                let ping = ping.map(|limit| (self.heard.max(self.pinged) + limit, Wait::Idle));
+                [stall(timeouts.write_stall), idle, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,
             // While queued output moves, the Close behind it has time; a peer that takes none of it is not waited for longer.

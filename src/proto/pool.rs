@@ -105,7 +105,8 @@ impl Buffer {
 
     /// Whether appending `len` octets needs no new allocation to speak of: small buffers grow in place.
     pub(super) fn takes(&self, len: usize) -> bool {
-        self.len() + len <= POOLED_BYTES_MIN
+        // Counted with what was sent from its front: a queue that never runs dry must not grow its last buffer for ever.
+        self.end + len <= POOLED_BYTES_MIN
     }
 }
 

@@ -72,6 +72,12 @@ impl Turn<'_> {
     pub(super) fn step(&mut self) -> Option<Step> {
         self.recycle();
         loop {
+            if let Some(header) = self.landed.take() {
+                if let Some(step) = self.frame_ended(&header) {
+                    return Some(step);
+                }
+                continue;
+            }
             if !self.may_decode() || (self.is_spent() && !matches!(self.connection.phase, Phase::Done(_))) {
                 return None;
             }
@@ -86,12 +92,6 @@ impl Turn<'_> {
                     self.workspace.consume(self.workspace.input.len());
                     return self.connection.ended.take().map(Step::Close);
                 }
-            }
-            if let Some(header) = self.landed.take() {
-                if let Some(step) = self.frame_ended(&header) {
-                    return Some(step);
-                }
-                continue;
             }
             let connection = &mut *self.connection;
             let place = Place {
@@ -139,11 +139,12 @@ impl Turn<'_> {
         let payload = self.workspace.window.get(at.clone()).unwrap_or_default();
         let is_whole = chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none();
         if is_whole && !chunk.header.compressed {
-            if kind == MessageKind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+            let is_text = kind == MessageKind::Binary || simdutf8::basic::from_utf8(payload).is_ok();
+            tap_in(self.workspace, &chunk.header, at.clone());
+            if !is_text {
                 self.fail(ProtocolError::InvalidUtf8);
                 return None;
             }
-            tap_in(self.workspace, &chunk.header, at.clone());
             // §7.1.4-ish: what comes after our own Close is read, checked, and dropped.
             return matches!(self.connection.phase, Phase::Open).then_some(Step::Whole(kind, at));
         }
@@ -254,13 +255,17 @@ impl Turn<'_> {
             Closure::Peer { code, reason: frame.map_or_else(String::new, |frame| frame.reason.to_owned()) }
         };
         // §7.1.1: the server ends TCP first, so that TIME_WAIT is not the client's.
-        let shutdown = if self.connection.role == Role::Server { Shutdown::Close } else { Shutdown::AwaitEof };
+        let shutdown = if self.connection.role == Role::Server { Shutdown::Flush } else { Shutdown::AwaitEof };
         self.end(closure, shutdown);
     }
 
     /// Fails the connection (RFC 6455 §7.1.7): a Close behind what is queued already, and deaf from now on.
     #[cold]
     pub(super) fn fail(&mut self, error: ProtocolError) {
+        let Workspace { tap, window, input, .. } = &mut *self.workspace;
+        if let Some(tap) = tap {
+            tap.breach(&error, window.get(input.start..input.end).unwrap_or_default());
+        }
         if matches!(self.connection.phase, Phase::Open) {
             self.sender().seal(Some(CloseFrame { code: error.close_code(), reason: "" }));
         }

@@ -185,7 +185,7 @@ impl<'t> Turn<'t> {
                     self.connection.ended = Some(Box::new(Closure::TimedOut(wait)));
                     let _ = self.sender().close(CloseCode::GOING_AWAY, "idle");
                 } else {
-                    self.connection.pinged = true;
+                    self.connection.pinged = self.now;
                     let _ = self.sender().ping(b"");
                 }
             }
@@ -302,7 +302,6 @@ impl<'t> Turn<'t> {
     #[inline]
     pub(super) fn heard(&mut self) {
         self.connection.heard = self.now;
-        self.connection.pinged = false;
     }
 
     /// The message reported last was looked at; its buffer can serve another.

@@ -6,6 +6,7 @@ use std::{ops::Range, time::SystemTime};
 use super::{
     assembler::Assembly,
     deflate::Codecs,
+    error::ProtocolError,
     frame::FrameHeader,
     mask::MaskKey,
     outbox::Lanes,
@@ -29,6 +30,11 @@ pub enum Direction {
 pub trait FrameTap: Send {
     /// A frame ended (`In`) or was queued (`Out`); the payload is unmasked. Of an incoming fragment's payload what is held.
     fn frame(&mut self, direction: Direction, header: &FrameHeader, payload: &[u8]);
+
+    /// The peer broke the protocol or a limit; `octets` are those not decoded any more, where it was a header that did.
+    fn breach(&mut self, error: &ProtocolError, octets: &[u8]) {
+        let _ = (error, octets);
+    }
 }
 
 /// Makes masking keys that a peer can not predict (RFC 6455 §10.3).

@@ -29,6 +29,8 @@ const EVENTS_MAX: usize = 1024;
 const ACCEPTS_MAX: usize = 256;
 /// How long accepting rests when descriptors have run out and none comes back.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Between two warnings of it.
+const ACCEPT_WARNING: Duration = Duration::from_secs(1);
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
 
@@ -72,6 +74,7 @@ pub struct Server<H> {
     state: State,
     /// Accepting rests until then, or until a descriptor comes back.
     accept_rest: Option<Instant>,
+    accept_warned: Option<Instant>,
     date_due: Instant,
 }
 
@@ -170,6 +173,7 @@ impl<H: Handler> Server<H> {
             commands,
             state: State::Serving,
             accept_rest: None,
+            accept_warned: None,
             date_due: now,
         })
     }
@@ -186,6 +190,10 @@ impl<H: Handler> Server<H> {
                 polled => polled?,
             }
             self.turn(&events);
+        }
+        // Whoever is left hears nothing any more, but the handler hears of each.
+        for id in self.sessions.ids() {
+            self.sessions.abort(id, &mut self.handler);
         }
         Ok(())
     }
@@ -282,7 +290,11 @@ impl<H: Handler> Server<H> {
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
-                        tracing::warn!(%error, "cannot accept; resting");
+                        let now = self.sessions.shared.now;
+                        if self.accept_warned.is_none_or(|at| now >= at + ACCEPT_WARNING) {
+                            self.accept_warned = Some(now);
+                            tracing::warn!(%error, "cannot accept: raise the open-file limit or lower connections_max");
+                        }
                         self.accept_rest = Some(self.sessions.shared.now + ACCEPT_REST);
                         return;
                     }

@@ -15,6 +15,9 @@ use crate::{
 /// One session's share of a turn: octets read before the others get theirs.
 const TURN_BYTES: usize = 256 << 10;
 
+/// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
+const READ_COST_MIN: usize = 64 << 10;
+
 /// What the sessions of one loop share.
 #[derive(Debug)]
 pub struct Shared {
@@ -190,7 +193,7 @@ impl<S: Socket> Session<S> {
             }
             match read(transport, &mut turn, &mut shared.tls) {
                 Ok((octets, drained, eof)) => {
-                    budget = budget.saturating_sub(octets);
+                    budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -220,10 +223,6 @@ impl<S: Socket> Session<S> {
         }
         if shutdown == Shutdown::AwaitEof && self.end == End::Open {
             return Pumped::Blocked;
-        }
-        if shutdown == Shutdown::Close && !self.readable && matches!(self.transport, Transport::Plain(_)) {
-            // Drained, and nothing more is to come: close(2) alone says the same, two system calls cheaper.
-            return Pumped::Gone;
         }
         match self.transport.close_write(&mut shared.tls) {
             Err(_) => return Pumped::Gone,
@@ -328,6 +327,10 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
                 (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
             }
         };
+        if taken == 0 && transport.is_handshaking() {
+            // It is not the socket that is full: a read will end the handshake, and no edge will tell.
+            return transport.flush(tls);
+        }
         turn.advance(taken);
         if taken == offered && !turn.has_output() && !transport.wants_write() {
             return Ok(true);

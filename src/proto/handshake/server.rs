@@ -172,21 +172,18 @@ fn judge_origin<'a>(head: &Head<'a>, origins: Option<&[String]>) -> Result<Optio
     }
 }
 
-/// §4.2.2, `/subprotocol/`. All offers are judged, also those that are not taken.
+/// §4.2.2, `/subprotocol/`.
 fn choose_subprotocol<'a>(head: &Head<'a>, wanted: &Subprotocols) -> Result<Option<&'a str>, Refusal> {
     const HEADER: &str = "Sec-WebSocket-Protocol";
     if !head.has(HEADER) {
         return Ok(None);
     }
-    let mut offered = Vec::new();
-    for element in token::list(head.all(HEADER)) {
-        // §4.1, 10: elements are tokens.
-        offered.push(token::as_token(element).ok_or(Refusal::Invalid { header: HEADER })?);
-    }
     // §11.3.4: 1#token; a header that lists nothing is malformed.
-    if offered.is_empty() {
+    if token::list(head.all(HEADER)).next().is_none() {
         return Err(Refusal::Invalid { header: HEADER });
     }
+    // §4.1, 10: elements are tokens. Looser: others are passed over, since clients offer URLs, and none is ever reflected.
+    let mut offered: Vec<&str> = token::list(head.all(HEADER)).filter_map(token::as_token).collect();
     let chosen = match wanted {
         Subprotocols::First => offered.first().copied(),
         Subprotocols::None => None,
