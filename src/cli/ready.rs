@@ -127,7 +127,7 @@ mod tests {
         );
         check(
             ready(&["[::1]:1", "0.0.0.0:2"], &[], None, None),
-            "wslab ready ws=ws://[::1]:1/ws,ws://0.0.0.0:2/ws pid=123",
+            "wslab ready ws=ws://[::1]:1/ws,ws://127.0.0.1:2/ws pid=123",
         );
         check(
             ready(&[], &["0.0.0.0:2", "127.0.0.2:3"], Some("/my data/ca.pem"), None),

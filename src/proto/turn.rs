@@ -202,6 +202,14 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Answers the opening handshake with an HTTP status of the caller's choice instead of judging it. Nothing happens to a
+    /// connection that has opened.
+    pub fn turn_away(&mut self, refusal: Refusal) {
+        if self.connection.is_opening() && self.connection.role == Role::Server {
+            self.refuse(refusal);
+        }
+    }
+
     /// Whether decoding has stopped because too much output is queued. [`Turn::receive`] resumes it when less is.
     #[inline]
     pub fn is_paused(&self) -> bool {

@@ -242,18 +242,19 @@ impl<S: Socket> Session<S> {
     }
 
     fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
-        let mut octets_left = octets_left;
-        while self.readable {
+        let (mut octets_left, mut budget) = (octets_left, TURN_BYTES);
+        while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
                 Ok(Discard::Data { n, drained }) if n < octets_left => {
                     octets_left -= n;
+                    budget = budget.saturating_sub(n);
                     self.readable = !drained || self.peer_ended;
                 }
                 _ => return Pumped::Gone,
             }
         }
         self.end = End::Lingering { until, octets_left };
-        Pumped::Blocked
+        if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
     /// The socket underneath.
