@@ -289,6 +289,11 @@ impl Connection {
         !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Flush | Shutdown::Abort))
     }
 
+    /// How long a socket may take none of what is queued for it.
+    pub fn write_stall(&self) -> Duration {
+        self.settings.timeouts.write_stall
+    }
+
     /// Whether decoding has stopped because too much output is queued.
     #[inline]
     pub fn is_paused(&self) -> bool {
@@ -331,7 +336,10 @@ impl Connection {
             Phase::Done(Shutdown::Abort) => None,
             // While queued output moves, the Close behind it has time; a peer that takes none of it is not waited for longer.
             Phase::Closing | Phase::Done(_) => {
-                stall(timeouts.close.min(timeouts.write_stall)).or(Some((self.since + timeouts.close, Wait::Close)))
+                let stall = stall(timeouts.close.min(timeouts.write_stall));
+                let most = if stall.is_some() { timeouts.close + timeouts.write_stall } else { timeouts.close };
+                // However slowly the queue drains, it does so for a bounded time.
+                stall.into_iter().chain([(self.since + most, Wait::Close)]).min_by_key(|(at, _)| *at)
             }
         }
     }

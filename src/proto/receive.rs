@@ -302,7 +302,9 @@ impl Turn<'_> {
         if !matches!(connection.phase, Phase::Done(Shutdown::Abort)) {
             connection.phase = Phase::Done(shutdown);
         }
-        connection.message = None;
+        if let Some(message) = connection.message.take() {
+            self.workspace.pool.give(message.buffer);
+        }
         connection.control = None;
         connection.carry = Vec::new();
     }

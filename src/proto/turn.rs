@@ -166,7 +166,12 @@ impl<'t> Turn<'t> {
         self.done(Shutdown::Abort);
     }
 
-    /// Acts on every wait that is over at the turn's time.
+    /// The socket has taken nothing for too long, by the reckoning of its owner.
+    pub fn give_up(&mut self, wait: Wait) {
+        self.end(Closure::TimedOut(wait), Shutdown::Abort);
+    }
+
+    /// Acts on the first wait that is over at the turn's time; there may be others.
     pub fn handle_timeout(&mut self) {
         let Some((at, wait)) = self.connection.next_deadline() else { return };
         if self.now < at {

@@ -304,8 +304,10 @@ impl<H: Handler> Server<H> {
                     }
                     Err(error) if is_transient(&error) => {}
                     Err(error) => {
+                        // It may last: then looking again at once would only spin.
                         tracing::warn!(%error, "cannot accept");
-                        break;
+                        self.accept_rest = Some(self.sessions.shared.now + WARNING_INTERVAL);
+                        return;
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::{
 use super::handler::{ConnId, Handler};
 use crate::{
     net::{Discard, Read, Socket, TlsScratch, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Workspace},
+    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace},
 };
 
 /// One session's share of a turn: octets read before the others get theirs.
@@ -56,6 +56,8 @@ pub struct Session<S> {
     writable: bool,
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
+    /// Since when ciphertext has waited for the socket, where nothing else does: the protocol's own deadlines do not see it.
+    unsent: Option<Instant>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
 }
@@ -88,6 +90,7 @@ impl<S: Socket> Session<S> {
             readable: false,
             writable: true,
             peer_ended: false,
+            unsent: None,
             opened: false,
         }
     }
@@ -104,7 +107,10 @@ impl<S: Socket> Session<S> {
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.end {
             End::Lingering { until, .. } => Some(until),
-            _ => self.connection.next_deadline().map(|(at, _)| at),
+            _ => {
+                let unsent = self.unsent.map(|since| since + self.connection.write_stall());
+                [self.connection.next_deadline().map(|(at, _)| at), unsent].into_iter().flatten().min()
+            }
         }
     }
 
@@ -112,7 +118,13 @@ impl<S: Socket> Session<S> {
     pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
         match self.end {
             End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
-            _ => self.pump_with(id, shared, handler, |turn| turn.handle_timeout()).1,
+            _ => {
+                let stall = self.connection.write_stall();
+                let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
+                let act =
+                    |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
+                self.pump_with(id, shared, handler, act).1
+            }
         }
     }
 
@@ -144,6 +156,7 @@ impl<S: Socket> Session<S> {
             return (None, self.linger(until, octets_left, shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
+        self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
         let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
             Shutdown::None => Pumped::Ready,
@@ -162,7 +175,7 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, opened } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = TURN_BYTES;
@@ -222,7 +235,7 @@ impl<S: Socket> Session<S> {
             return Pumped::Blocked;
         }
         if shutdown == Shutdown::AwaitEof && self.end == End::Open {
-            return Pumped::Blocked;
+            return if self.readable { Pumped::Ready } else { Pumped::Blocked };
         }
         match self.transport.close_write(&mut shared.tls) {
             Err(_) => return Pumped::Gone,
