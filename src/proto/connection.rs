@@ -309,7 +309,7 @@ impl Connection {
     pub fn held_bytes(&self) -> usize {
         let opening =
             if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
-        let message = self.message.as_ref().map_or(0, |message| message.buffer.len() + size_of::<Assembly>());
+        let message = self.message.as_ref().map_or(0, |message| message.buffer.allocated() + size_of::<Assembly>());
         let codec = self.codec.as_ref().map_or(0, |codec| size_of::<Codec>() + codec.memory_bytes());
         opening
             + codec

@@ -29,6 +29,11 @@ impl Buffer {
         self.end - self.start
     }
 
+    /// Octets of memory that it takes.
+    pub(super) fn allocated(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The octets held.
     #[inline]
     pub(super) fn filled(&self) -> &[u8] {
