@@ -47,9 +47,14 @@ class Comparison:
     def is_good(self):
         return not self.differences
 
-    def counts(self, column):
-        """How often each value occurs in `behavior` or `close`."""
-        return Counter(str(getattr(result.verdict, column)) for result in self.results.values())
+    def counts(self):
+        """How often each value occurs, a case counting as the worse of its two columns."""
+        return Counter(result.verdict.worse for result in self.results.values())
+
+    @property
+    def seconds(self):
+        """The sum of the cases' durations; the wall time is less where pieces ran side by side."""
+        return sum(result.duration_ms for result in self.results.values()) / 1000
 
     def slowest(self, count):
         return sorted(self.results.items(), key=lambda item: -item[1].duration_ms)[:count]
@@ -60,6 +65,16 @@ def read_report(folder):
 
     Raises NoReport if index.json is missing, is no JSON object of wstest's shape, or has several agents in it.
     """
+    cases = next(iter(_agents(folder).values()), {})
+    return {case: _result(entry, Path(folder)) for case, entry in cases.items()}
+
+
+def read_agent(folder):
+    """Whose report it is; None if it is empty."""
+    return next(iter(_agents(folder)), None)
+
+
+def _agents(folder):
     index = Path(folder) / "index.json"
     try:
         agents = json.loads(index.read_text(encoding="utf-8"))
@@ -71,8 +86,7 @@ def read_report(folder):
         raise NoReport(f"{index}: expected an object of agents, each an object of cases")
     if len(agents) > 1:
         raise NoReport(f"{index}: {len(agents)} agents ({', '.join(agents)}), expected one a folder")
-    cases = next(iter(agents.values()), {})
-    return {case: _result(entry, index.parent) for case, entry in cases.items()}
+    return agents
 
 
 def compare(results, asked, expectation):

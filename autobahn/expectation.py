@@ -8,6 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+# The field's own words, from good to bad.
+VALUES = ["OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED", "UNCLEAN", "WRONG CODE", "FAILED BY CLIENT", "FAILED"]
 EXPECTED = Path(__file__).with_name("expected.toml")
 
 
@@ -17,6 +19,11 @@ class Verdict:
 
     behavior: str
     close: str
+
+    @property
+    def worse(self):
+        """One value for both columns. What wstest does not have is worse than everything that it has."""
+        return str(max((self.behavior, self.close), key=lambda value: VALUES.index(value) if value in VALUES else len(VALUES)))
 
 
 class NoSuchCase(ValueError):

@@ -23,9 +23,11 @@ CONNECT_DEADLINE = 5
 class Server:
     """A running `wslab serve`. Its output is kept in the folder of the reports."""
 
-    def __init__(self, children, binary, folder):
-        self._stdout, self._stderr = folder / "server.stdout", folder / "server.stderr"
+    def __init__(self, children, binary, folder, deflate):
+        self._name = f"the server with --deflate {deflate}"
+        self._stdout, self._stderr = folder / f"server-{deflate}.stdout", folder / f"server-{deflate}.stderr"
         argv = [binary, "serve", "--config", CONFIG, "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--format", "json"]
+        argv += ["--deflate", deflate]
         # Files, not pipes: nobody has to read along, so a talkative server cannot stall.
         with open(self._stdout, "w") as stdout, open(self._stderr, "w") as stderr:
             self._child = children.start(argv, stdout=stdout, stderr=stderr, cwd=ROOT)
@@ -39,26 +41,30 @@ class Server:
             if newline:
                 return line
             if ended:
-                raise CannotStart(f"the server ended with {self._child.exit_code} before it was ready{self._last_words()}")
+                raise CannotStart(
+                    f"{self._name} ended with {self._child.exit_code} before it was ready{last_words(self._stderr)}"
+                )
             if time.monotonic() > deadline:
-                raise CannotStart(f"the server printed no ready line within {READY_DEADLINE} s{self._last_words()}")
+                raise CannotStart(f"{self._name} printed no ready line within {READY_DEADLINE} s{last_words(self._stderr)}")
             time.sleep(POLL)
 
     def stop(self):
         """Ends it as an operator would. Returns what is wrong with how it went, or None."""
         if self._child.has_ended():
-            return f"the server did not survive: it ended with {self._child.exit_code} during the run{self._last_words()}"
+            return f"{self._name} did not survive: it ended with {self._child.exit_code} during the run{last_words(self._stderr)}"
         self._child.terminate()
         if not self._child.wait(DRAIN_DEADLINE):
             self._child.end()
-            return f"the server was still there {DRAIN_DEADLINE} s after SIGTERM{self._last_words()}"
+            return f"{self._name} was still there {DRAIN_DEADLINE} s after SIGTERM{last_words(self._stderr)}"
         if self._child.exit_code != 0:
-            return f"the server ended with {self._child.exit_code} on SIGTERM, expected 0{self._last_words()}"
+            return f"{self._name} ended with {self._child.exit_code} on SIGTERM, expected 0{last_words(self._stderr)}"
         return None
 
-    def _last_words(self):
-        lines = self._stderr.read_text(errors="replace").splitlines()[-5:]
-        return f"; {self._stderr} ends with:\n  " + "\n  ".join(lines) if lines else f"; {self._stderr} is empty"
+
+def last_words(log):
+    """The end of a log, to go behind a complaint."""
+    lines = log.read_text(errors="replace").splitlines()[-5:] if log.exists() else []
+    return f"; {log} ends with:\n  " + "\n  ".join(lines) if lines else f"; {log} is empty"
 
 
 def ready_urls(line):

@@ -1,16 +1,17 @@
 """Cutting a list of cases into pieces for several wstest processes, and running pieces side by side.
 
 wstest is one thread and spends much of the quick cases waiting, so pieces overlap well. Every connection is one case
-and the server keeps no state between them: the order does not matter.
+and neither side keeps state between them: the order does not matter.
 """
 
 import os
 import time
 from dataclasses import dataclass
 
+from cells import is_compressed
 from children import POLL
 
-# Seconds a piece takes against a fast server, one wstest process alone on two slow cores; only their order matters much.
+# Seconds a piece takes with a fast server or client, one wstest process alone on two slow cores; only their order matters much.
 # 12.x and 13.x are nearly all zlib in wstest itself; 5.x and 6.4.x wait by design; 9.x is many small writes.
 PIECES = [
     (["12.5"], 88),
@@ -66,16 +67,16 @@ def cut(cases, expectation):
 def default_jobs(pieces):
     """Where zlib is the work, more processes than cores gain nothing; where waiting is, they do."""
     cores = os.cpu_count() or 1
-    computes = any(case.startswith(("12.", "13.")) for piece in pieces for case in piece.cases)
+    computes = any(is_compressed(case) for piece in pieces for case in piece.cases)
     return cores if computes else max(4, cores)
 
 
 def run_side_by_side(tasks, jobs, start, report):
     """Runs `start(task)` for each task, at most `jobs` children at a time. A task has a `piece`, with its deadline.
 
-    `report(task, child, in_time)` is called at the end of each. Returns the tasks that were ended for taking too long.
+    `report(task, child, in_time)` is called at the end of each, with False if it took too long and was ended.
     """
-    waiting, running, late = list(tasks), [], []
+    waiting, running = list(tasks), []
     while waiting or running:
         while waiting and len(running) < jobs:
             task = waiting.pop(0)
@@ -87,9 +88,7 @@ def run_side_by_side(tasks, jobs, start, report):
                 report(task, child, True)
             elif child.seconds > task.piece.deadline:
                 child.end()
-                late.append(task)
                 report(task, child, False)
             else:
                 still.append((task, child))
         running = still
-    return late

@@ -4,10 +4,10 @@ import json
 import os
 from pathlib import Path
 
+from expectation import VALUES
+
 SLOWEST = 5
 MISSING_ONE_BY_ONE = 10
-# The field's own order, from good to bad; a value that wstest does not have comes last.
-VALUES = ["OK", "INFORMATIONAL", "NON-STRICT", "UNIMPLEMENTED", "UNCLEAN", "WRONG CODE", "FAILED BY CLIENT", "FAILED"]
 
 
 def differences(name, comparison):
@@ -31,21 +31,18 @@ def slowest(name, comparison):
 
 
 def table(comparisons):
-    """Two rows a report, `behavior` and `behaviorClose`, with how often each value occurs."""
-    rows = []
-    for name, one in comparisons.items():
-        rows += [(name, "behavior", one.counts("behavior"), one), (name, "behaviorClose", one.counts("close"), one)]
-    occurring = {value for _, _, counts, _ in rows for value in counts}
+    """A row a cell, with how often each verdict occurs. A case counts once, by the worse of its two columns."""
+    counts = {name: one.counts() for name, one in comparisons.items()}
+    occurring = {"OK", "INFORMATIONAL"}.union(*counts.values())
     values = [value for value in VALUES if value in occurring] + sorted(occurring - set(VALUES))
-    lines = [["", "", "asked", "ran", *values, "differ"]]
-    for name, column, counts, one in rows:
-        lines.append(
-            [name, column, len(one.asked), len(one.results), *(counts[value] or "-" for value in values), len(one.differences)]
-        )
+    lines = [["", "asked", "ran", *values, "differ", "seconds"]]
+    for name, one in comparisons.items():
+        found = [counts[name][value] or "-" for value in values]
+        lines.append([name, len(one.asked), len(one.results), *found, len(one.differences), round(one.seconds)])
     widths = [max(len(str(line[i])) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
-        cells = [str(cell).ljust(width) if i < 2 else str(cell).rjust(width) for i, (cell, width) in enumerate(zip(line, widths))]
-        yield "  ".join(cells).rstrip()
+        columns = [str(text).rjust(width) if i else str(text).ljust(width) for i, (text, width) in enumerate(zip(line, widths))]
+        yield "  ".join(columns).rstrip()
 
 
 def shown(path):

@@ -11,17 +11,22 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from cells import QUICK, SAMPLE, NoSuchCell, matrix, named  # noqa: E402
 from compare import NoReport, compare, read_report  # noqa: E402
-from expectation import Expectation, NoSuchCase, case_order  # noqa: E402
-from gate import main  # noqa: E402
+from expectation import Expectation, NoSuchCase, Verdict, case_order  # noqa: E402
+from gate import client_spec, main  # noqa: E402
 
 RUN = Path(__file__).resolve().with_name("run")
 EXPECTATION = Expectation()
+# What a cell without compression runs, and one with it by default.
 DEFAULT = EXPECTATION.select(["*"], ["12", "13"])
+COMPRESSED = EXPECTATION.select(["12", "13"], [])
+SAMPLED = DEFAULT + [case for case in COMPRESSED if int(case.split(".")[2]) in SAMPLE]
+CELLS = [cell.name for cell in matrix()]
 
 
-def good_report(cases=DEFAULT):
-    """An index.json as a perfect server gets it."""
+def good_report(cases=DEFAULT, agent="server_ws_off"):
+    """An index.json as a perfect server or client gets it."""
     report = {}
     for case in cases:
         verdict = EXPECTATION.verdict(case)
@@ -30,7 +35,7 @@ def good_report(cases=DEFAULT):
             "behaviorClose": verdict.close,
             "duration": 1,
             "remoteCloseCode": 1000,
-            "reportfile": f"wslab_ws_case_{case.replace('.', '_')}.json",
+            "reportfile": f"{agent}_case_{case.replace('.', '_')}.json",
         }
     return report
 
@@ -105,19 +110,32 @@ class ComparisonTest(unittest.TestCase):
         self.folder = Path(folder.name)
 
     def compare(self, report, asked=DEFAULT):
-        (self.folder / "index.json").write_text(json.dumps({"wslab ws": report}))
+        (self.folder / "index.json").write_text(json.dumps({"server-ws-off": report}))
         return compare(read_report(self.folder), asked, EXPECTATION)
 
     def test_a_perfect_report_is_green(self):
         comparison = self.compare(good_report())
         self.assertEqual(comparison.differences, [])
-        self.assertEqual(comparison.counts("behavior"), {"OK": 298, "INFORMATIONAL": 3})
-        self.assertEqual(comparison.counts("close"), {"OK": 298, "INFORMATIONAL": 3})
+        self.assertEqual(comparison.counts(), {"OK": 298, "INFORMATIONAL": 3})
 
     def test_a_perfect_report_of_all_cases_is_green(self):
         comparison = self.compare(good_report(EXPECTATION.cases), EXPECTATION.cases)
         self.assertEqual(comparison.differences, [])
-        self.assertEqual(comparison.counts("behavior"), {"OK": 514, "INFORMATIONAL": 3})
+        self.assertEqual(comparison.counts(), {"OK": 514, "INFORMATIONAL": 3})
+
+    def test_a_case_counts_by_the_worse_of_its_columns(self):
+        for behavior, close, worse in [
+            ("OK", "OK", "OK"),
+            ("OK", "UNCLEAN", "UNCLEAN"),
+            ("NON-STRICT", "OK", "NON-STRICT"),
+            ("UNIMPLEMENTED", "OK", "UNIMPLEMENTED"),
+            ("FAILED", "WRONG CODE", "FAILED"),
+            ("INFORMATIONAL", "OK", "INFORMATIONAL"),
+            ("FAILED", "fine", "fine"),
+            (None, "OK", "None"),
+        ]:
+            with self.subTest(behavior=behavior, close=close):
+                self.assertEqual(Verdict(behavior, close).worse, worse)
 
     def test_one_flaw_is_red_and_named(self):
         for name, report, case, complaint in RED:
@@ -215,9 +233,13 @@ class CommandLineTest(unittest.TestCase):
                 code = ended.code
         return code, output.getvalue()
 
-    def write(self, report, folder=""):
+    def write(self, report, folder="", agent="server-ws-off"):
         (self.folder / folder).mkdir(exist_ok=True)
-        (self.folder / folder / "index.json").write_text(json.dumps({"wslab ws": report}))
+        (self.folder / folder / "index.json").write_text(json.dumps({folder or agent: report}))
+
+    def write_matrix(self, cells=CELLS):
+        for name in cells:
+            self.write(good_report(SAMPLED if name.endswith("-on") else DEFAULT, name.replace("-", "_")), name)
 
     def test_the_command_itself_exits_with_0_and_with_1(self):
         for report, code, last in [
@@ -230,27 +252,61 @@ class CommandLineTest(unittest.TestCase):
             )
             self.assertEqual((ran.returncode, ran.stdout.splitlines()[-1]), (code, last), ran.stderr)
 
-    def test_every_flaw_exits_with_1_and_names_the_case(self):
-        for name, report, case, complaint in RED:
+    def test_every_flaw_exits_with_1_and_names_the_case_in_both_directions(self):
+        for agent in ("server-ws-off", "client-wss-off"):
+            for name, report, case, complaint in RED:
+                with self.subTest(name, agent=agent):
+                    self.write(report, agent=agent)
+                    code, output = self.run_gate("--cells", agent)
+                    self.assertEqual(code, 1)
+                    self.assertIn(f" {case}: ", output)
+                    self.assertIn(complaint, output)
+
+    def test_a_good_matrix_is_green_and_has_a_row_a_cell(self):
+        self.write_matrix()
+        code, output = self.run_gate()
+        self.assertEqual(code, 0, output)
+        rows = [line.split() for line in output.splitlines() if line.startswith(tuple(CELLS)) and "slowest" not in line]
+        self.assertEqual([row[0] for row in rows], CELLS)
+        for name, asked, ran, ok, informational, differ, _ in rows:
+            expected = ["433", "433", "430"] if name.endswith("-on") else ["301", "301", "298"]
+            self.assertEqual([asked, ran, ok, informational, differ], [*expected, "3", "0"], name)
+
+    def test_one_bad_cell_of_eight_is_enough(self):
+        for name in CELLS:
             with self.subTest(name):
-                self.write(report)
+                self.write_matrix()
+                flawed = good_report(SAMPLED if name.endswith("-on") else DEFAULT)
+                flawed["5.19"] |= {"behaviorClose": "UNCLEAN"}
+                self.write(flawed, name)
                 code, output = self.run_gate()
                 self.assertEqual(code, 1)
-                self.assertIn(f" {case}: ", output)
-                self.assertIn(complaint, output)
+                self.assertIn(f"{name} 5.19: behaviorClose UNCLEAN, expected OK", output)
+                self.assertEqual(self.run_gate("--cells", name)[0], 1)
+                self.assertEqual(self.run_gate("--cells", ",".join(set(CELLS) - {name}))[0], 0)
 
-    def test_one_bad_transport_is_enough(self):
-        self.write(good_report(), "ws")
-        self.write(doctored("5.19", behaviorClose="UNCLEAN"), "wss")
-        self.assertEqual(self.run_gate()[0], 1)
-        self.assertEqual(self.run_gate("--scheme", "wss")[0], 1)
-        self.assertEqual(self.run_gate("--scheme", "ws")[0], 0)
-        self.write(good_report(), "wss")
-        self.assertEqual(self.run_gate()[0], 0)
+    def test_a_cell_that_broke_off_is_red(self):
+        self.write_matrix()
+        self.write({}, "client-ws-on")
+        code, output = self.run_gate()
+        self.assertEqual(code, 1)
+        self.assertIn("client-ws-on: 433 cases are missing", output)
 
-    def test_an_absent_transport_is_no_success(self):
-        self.write(good_report(), "ws")
-        self.assertEqual(self.run_gate()[0], 3)
+    def test_an_absent_cell_is_no_success(self):
+        for name in CELLS:
+            with self.subTest(name):
+                self.write_matrix()
+                (self.folder / name / "index.json").unlink()
+                self.assertEqual(self.run_gate()[0], 3)
+
+    def test_unimplemented_compression_is_red_where_compression_is_on(self):
+        for name in ("server-ws-on", "client-ws-on"):
+            report = good_report(SAMPLED)
+            report["13.3.1"] |= {"behavior": "UNIMPLEMENTED"}
+            self.write(report, name)
+            code, output = self.run_gate("--cells", name)
+            self.assertEqual(code, 1)
+            self.assertIn(f"{name} 13.3.1: behavior UNIMPLEMENTED, expected OK", output)
 
     def test_a_part_is_compared_with_the_same_selection(self):
         self.write(good_report(["7.1.6", "7.3.1"]))
@@ -259,11 +315,25 @@ class CommandLineTest(unittest.TestCase):
         self.assertEqual(self.run_gate("--only", "7.1")[0], 1)
         self.assertEqual(self.run_gate()[0], 1)
 
-    def test_all_wants_the_compressed_cases_too(self):
+    def test_the_scope_decides_which_compressed_cases_must_be_there(self):
+        kept = {"--quick": QUICK, "--sample": SAMPLE, "--full": range(1, 19), "--all": range(1, 19)}
+        for scope, numbers in kept.items():
+            self.write(
+                good_report(DEFAULT + [case for case in COMPRESSED if int(case.split(".")[2]) in numbers]), agent="server-ws-on"
+            )
+            for asked, others in kept.items():
+                with self.subTest(reported=scope, asked=asked):
+                    self.assertEqual(self.run_gate(asked)[0], 0 if list(numbers) == list(others) else 1)
+
+    def test_without_compression_the_compressed_cases_are_not_asked(self):
         self.write(good_report())
-        self.assertEqual(self.run_gate("--all")[0], 1)
-        self.write(good_report(EXPECTATION.cases))
-        self.assertEqual(self.run_gate("--all")[0], 0)
+        self.assertEqual(self.run_gate("--full")[0], 0)
+        self.assertEqual(self.run_gate("--only", "12")[0], 2)
+
+    def test_a_report_of_an_unknown_agent_needs_a_cell(self):
+        self.write(good_report(), agent="somebody")
+        self.assertEqual(self.run_gate()[0], 2)
+        self.assertEqual(self.run_gate("--cells", "client-ws-off")[0], 0)
 
     def test_what_is_no_report_exits_with_3(self):
         self.assertEqual(self.run_gate()[0], 3)
@@ -276,9 +346,14 @@ class CommandLineTest(unittest.TestCase):
             ["--only", "99.1"],
             ["--exclude", "8"],
             ["--only", "1", "--exclude", "1"],
-            ["--only", "1", "--all"],
+            ["--only", "1", "--full"],
+            ["--quick", "--sample"],
             ["--jobs", "0"],
             ["--scheme", "http"],
+            ["--cells", "server-ws"],
+            ["--cells", "client-ws-takeover"],
+            ["--cells", "server-*", "--scheme", "ws"],
+            ["--role", "client", "--deflate", "takeover"],
             ["--url", "ws://127.0.0.1:1"],
         ):
             with self.subTest(arguments):
@@ -289,6 +364,37 @@ class CommandLineTest(unittest.TestCase):
             with self.subTest(url):
                 ran = subprocess.run([sys.executable, str(RUN), "--url", url], capture_output=True, text=True, timeout=60)
                 self.assertEqual(ran.returncode, 2, ran.stderr)
+
+
+class CellsTest(unittest.TestCase):
+    def test_there_are_eight_and_takeover_only_by_name(self):
+        self.assertEqual(
+            CELLS,
+            [
+                f"{role}-{scheme}-{deflate}"
+                for role in ("server", "client")
+                for deflate in ("off", "on")
+                for scheme in ("ws", "wss")
+            ],
+        )
+        for patterns, count in [
+            (["*"], 8),
+            (["client-*"], 4),
+            (["*-wss-*"], 4),
+            (["server-ws-off", "client-ws-on"], 2),
+            (["server-*-takeover"], 2),
+        ]:
+            with self.subTest(patterns):
+                self.assertEqual(len(named(patterns)), count)
+        with self.assertRaises(NoSuchCell):
+            named(["server-ws"])
+
+    def test_the_specs_for_wstest_itself_are_the_cells_own(self):
+        for scheme, port in (("ws", 8888), ("wss", 8889)):
+            spec = json.loads((RUN.parent / "specs" / f"{scheme}.json").read_text())
+            [cell] = named([f"server-{scheme}-off"])
+            ours = client_spec(cell, ["*"], f"{scheme}://127.0.0.1:{port}/{scheme}")
+            self.assertEqual(spec, ours | {"exclude-cases": ["12.*", "13.*"], "outdir": f"autobahn/reports/{cell.name}"})
 
 
 if __name__ == "__main__":

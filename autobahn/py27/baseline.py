@@ -1,39 +1,26 @@
-# Runs under wstest's Python 2.7: wstest's own echo server behind the interface of `wslab serve --format json`.
-# Listens on free ports of loopback, whatever the arguments say; wss has a certificate made for the occasion.
+# Runs under wstest's Python 2.7: wstest's own echo server and client behind the interface of `wslab serve --format json` and
+# `wslab autobahn-client`. Listens on free ports of loopback, whatever the arguments say; wss has a certificate of its own.
+import argparse
 import json
 import os
 import shutil
 import sys
 import tempfile
-import time
 
-from autobahntestsuite.testee import TesteeServerFactory
-from OpenSSL import crypto
+from autobahntestsuite import choosereactor  # noqa: F401 first, as in wstest
+from autobahntestsuite.testee import TesteeClientFactory, TesteeServerFactory
+from autobahn.twisted.websocket import connectWS
 from twisted.internet import reactor, ssl
+
+import certificate
 
 LOOPBACK = "127.0.0.1"
 
 
-def make_certificate(folder):
-    key = crypto.PKey()
-    key.generate_key(crypto.TYPE_RSA, 2048)
-    certificate = crypto.X509()
-    certificate.get_subject().CN = "localhost"
-    certificate.set_issuer(certificate.get_subject())
-    certificate.set_serial_number(int(time.time()))
-    certificate.gmtime_adj_notBefore(-3600)
-    certificate.gmtime_adj_notAfter(24 * 3600)
-    certificate.set_pubkey(key)
-    certificate.sign(key, "sha256")
-    paths = os.path.join(folder, "key.pem"), os.path.join(folder, "certificate.pem")
-    for path, pem in zip(paths, (crypto.dump_privatekey(crypto.FILETYPE_PEM, key), crypto.dump_certificate(crypto.FILETYPE_PEM, certificate))):
-        with open(path, "w") as stream:
-            stream.write(pem)
-    return paths
-
-
-def listen(scheme, context=None):
+def listen(scheme, deflate, context=None):
     factory = TesteeServerFactory("%s://%s:1" % (scheme, LOOPBACK), False)
+    if deflate == "off":
+        factory.setProtocolOptions(perMessageCompressionAccept=lambda offers: None)
     if context is None:
         listener = reactor.listenTCP(0, factory, interface=LOOPBACK)
     else:
@@ -44,16 +31,59 @@ def listen(scheme, context=None):
     return url
 
 
-def main():
+def serve(options):
     folder = tempfile.mkdtemp(prefix="autobahn-baseline-")
     try:
-        context = ssl.DefaultOpenSSLContextFactory(*make_certificate(folder))
+        context = ssl.DefaultOpenSSLContextFactory(*certificate.make(folder)[:2])
     finally:
         shutil.rmtree(folder)
-    ready = {"schema": "wslab.ready/1", "ws": [listen("ws")], "wss": [listen("wss", context)], "ca": None, "pid": os.getpid()}
-    print(json.dumps(ready))
+    urls = {"ws": [listen("ws", options.deflate)], "wss": [listen("wss", options.deflate, context)]}
+    print(json.dumps(dict(urls, schema="wslab.ready/1", ca=None, pid=os.getpid())))
     sys.stdout.flush()
     reactor.run()
+    return 0
 
 
-main()
+class Client(TesteeClientFactory):
+    is_connected = True
+
+    def clientConnectionFailed(self, connector, reason):
+        self.is_connected = False
+        TesteeClientFactory.clientConnectionFailed(self, connector, reason)
+
+
+def run_cases(options):
+    factory = Client(options.url, False, options.agent)
+    if options.deflate == "off":
+        factory.setProtocolOptions(perMessageCompressionOffers=[])
+    connectWS(factory, trust(options.cacert) if options.url.startswith("wss:") else None)
+    reactor.run()
+    return 0 if factory.is_connected and factory.currentCaseId > (factory.endCaseId or 0) else 3
+
+
+def trust(authority):
+    with open(authority) as stream:
+        root = ssl.Certificate.loadPEM(stream.read())
+    return ssl.optionsForClientTLS(u"localhost", trustRoot=ssl.trustRootFromCertificates([root]))
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="baseline")
+    commands = parser.add_subparsers()
+    server = commands.add_parser("serve")
+    for flag in ("--config", "--listen", "--listen-tls", "--format"):
+        server.add_argument(flag)
+    server.set_defaults(run=serve)
+    client = commands.add_parser("autobahn-client")
+    client.add_argument("url")
+    client.add_argument("--agent", required=True)
+    client.add_argument("--cacert")
+    client.add_argument("--timeout")
+    client.set_defaults(run=run_cases)
+    for command in (server, client):
+        command.add_argument("--deflate", default="on", choices=("off", "on", "takeover"))
+    return parser.parse_args()
+
+
+options = parse()
+sys.exit(options.run(options))

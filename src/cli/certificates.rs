@@ -26,12 +26,18 @@ pub(super) fn local_folder() -> Option<PathBuf> {
 pub(super) fn load(options: &Options, folder: Option<&Path>) -> Result<Identity, Error> {
     if let (Some(cert), Some(key)) = (&options.tls_cert, &options.tls_key) {
         let tls = server_config_from_files(cert, key).map_err(|error| Error::Certificate(error.to_string()))?;
-        return Ok(Identity { tls, ca: None });
+        return Ok(Identity { tls: with_key_log(tls), ca: None });
     }
     let pair = local_ca::ensure(folder.ok_or(Error::NoDataFolder)?, SystemTime::now())?;
     let tls = server_config(pair.chain, pair.key)
         .map_err(|error| Error::Certificate(format!("cannot use the local certificate: {error}")))?;
-    Ok(Identity { tls, ca: Some(pair.ca) })
+    Ok(Identity { tls: with_key_log(tls), ca: Some(pair.ca) })
+}
+
+/// Secrets go to the file that SSLKEYLOGFILE names, if it names one, for a look at the wire.
+fn with_key_log(mut tls: Arc<rustls::ServerConfig>) -> Arc<rustls::ServerConfig> {
+    Arc::make_mut(&mut tls).key_log = Arc::new(rustls::KeyLogFile::new());
+    tls
 }
 
 #[cfg(test)]

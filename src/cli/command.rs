@@ -43,7 +43,7 @@ fn serve() -> Command {
             "Every option is also an environment variable (--idle-timeout: WSLAB_IDLE_TIMEOUT) and a key of the \
              configuration file (idle_timeout). A flag beats the environment, which beats the file, which beats the \
              default. Values carry their unit: 10s, 250ms, 64KiB. Lists are repeated flags, or commas.\n\n\
-             PORT replaces the port of the first ws listener. Signals: TERM and INT drain, a second one stops at once, \
+             PORT replaces the port of the first ws listener, unless --listen is given. SSLKEYLOGFILE names a file for TLS secrets. Signals: TERM and INT drain, a second one stops at once, \
              HUP reloads the certificate. Exit codes: 0 done, 2 usage, 3 cannot start.",
         )
         .arg(

@@ -47,7 +47,12 @@ impl fmt::Display for Error {
             // Starts with file:line where there is one, as editors like it.
             Error::Setting(line) | Error::Unreached(line) => f.write_str(line),
             Error::ConfigFile { path, source } => {
-                write!(f, "wslab: cannot read the configuration {}: {}", path.display(), reason(source))
+                write!(
+                    f,
+                    "wslab: cannot read the configuration {}: {}: give the path of a TOML file",
+                    path.display(),
+                    reason(source)
+                )
             }
             Error::Bind { addr, tls, source } => write!(
                 f,

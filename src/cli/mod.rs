@@ -32,7 +32,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::ArgMatches;
+use clap::{ArgMatches, error::ErrorKind};
 use clap_complete::Shell;
 
 use error::{EXIT_OK, EXIT_USAGE, Error};
@@ -61,7 +61,10 @@ fn run_in(
     let matches = match command::wslab().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) if error.use_stderr() => {
-            let _ = write!(err, "{}", error.render());
+            let _ = match error.kind() {
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => write!(err, "{}", error.render()),
+                _ => writeln!(err, "wslab: {}", one_line(&error.render().to_string())),
+            };
             return EXIT_USAGE;
         }
         // --help and --version are answers.
@@ -149,3 +152,18 @@ fn man(out: &mut dyn Write) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
+
+/// What clap says in several paragraphs, without the usage among them.
+fn one_line(said: &str) -> String {
+    let mut line = String::new();
+    for part in said.lines().map(str::trim).filter(|part| !part.is_empty() && !part.starts_with("Usage:")) {
+        let part = part.strip_prefix("error: ").unwrap_or(part);
+        line += match line.chars().last() {
+            None => "",
+            Some(':') => " ",
+            Some(_) => "; ",
+        };
+        line += part;
+    }
+    line
+}

@@ -77,6 +77,7 @@ impl Key {
 const LISTENERS: &str = "Listeners";
 const CERTIFICATES: &str = "Certificates";
 const HANDSHAKE: &str = "Opening handshake";
+const COMPRESSION: &str = "Compression";
 const LIMITS: &str = "Limits";
 const TIMEOUTS: &str = "Timeouts";
 const OUTPUT: &str = "Output";
@@ -103,7 +104,13 @@ pub(super) static KEYS: &[Key] = &[
     key("subprotocol", "NAME", HANDSHAKE, "Subprotocol that is answered: \"first\" offered, \"none\", or names, repeatable", Slot::Subprotocols(|o| &mut o.server.settings.policy.subprotocols)),
     key("server_name", "TEXT", HANDSHAKE, "Value of the Server header; \"off\" for no such header", Slot::HeaderOrOff(|o| &mut o.server.settings.policy.server_name)),
 
-    key("connections_max", "N", LIMITS, "Connections held at once, over all workers; beyond it: 503", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
+    key("deflate", "MODE", COMPRESSION, "permessage-deflate: \"off\", \"on\" (each message alone), \"takeover\" (420 KiB a connection)", Slot::Deflate(|o| &mut o.server.settings.deflate.mode)),
+    key("deflate_level", "N", COMPRESSION, "Effort, 1 (fast) to 9 (small)", Slot::Level(1, 9, |o| &mut o.server.settings.deflate.level)),
+    key("deflate_memory_level", "N", COMPRESSION, "Memory of a compressor, 1 (266 KiB) to 9", Slot::Level(1, 9, |o| &mut o.server.settings.deflate.memory_level)),
+    key("deflate_window_bits", "N", COMPRESSION, "How far a compressor looks back, 9 to 15: 2^N octets", Slot::Level(9, 15, |o| &mut o.server.settings.deflate.window_bits)),
+    key("deflate_min", "SIZE", COMPRESSION, "Shorter messages are sent as they are", Slot::SizeOrZero(|o| &mut o.server.settings.deflate.message_bytes_min)),
+
+    key("connections_max", "N", LIMITS, "Connections held at once, an equal share a worker; beyond it: 503 (ws), close (wss)", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
     key("head_max", "SIZE", LIMITS, "Octets of a request head; beyond it: 431", Slot::Size(|o| &mut o.server.settings.limits.head_bytes_max)),
     key("head_lines_max", "N", LIMITS, "Header lines of a request; beyond it: 431", Slot::Count(10_000, |o| &mut o.server.settings.limits.head_lines_max)),
     key("frame_max", "SIZE", LIMITS, "Payload of one frame; beyond it: Close 1009", Slot::WireSize(|o| &mut o.server.settings.limits.frame_bytes_max)),
@@ -144,7 +151,19 @@ mod tests {
         // Setting one key changes what is shown for this key alone.
         let shown = |options: &Options| KEYS.iter().map(|key| key.slot.show(options)).collect::<Vec<_>>();
         let before = shown(&Options::default());
-        let words = ["7", "7s", "7B", "true", "json", "/seven", "https://seven.example", "127.0.0.1:7", "debug"];
+        let words = [
+            "7",
+            "9",
+            "takeover",
+            "7s",
+            "7B",
+            "true",
+            "json",
+            "/seven",
+            "https://seven.example",
+            "127.0.0.1:7",
+            "debug",
+        ];
         for (index, key) in KEYS.iter().enumerate() {
             let mut options = Options::default();
             let word = words

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     client::{Client, Config, OpenError, Target, TargetError, Timeline, Url},
     net::{Trust, client_config, tls::read_chain},
-    proto::{Closure, Settings, Wait, handshake::HandshakeError},
+    proto::{Closure, Settings, Wait, deflate::DeflateMode, handshake::HandshakeError},
     session::Handler,
 };
 
@@ -22,10 +22,11 @@ pub(super) struct Peer {
     pub url: Url,
     cacert: Option<PathBuf>,
     insecure: bool,
+    deflate: DeflateMode,
 }
 
-/// URL, `--cacert` and `--insecure`.
-pub(super) fn args() -> [Arg; 3] {
+/// URL, `--cacert`, `--insecure` and `--deflate`.
+pub(super) fn args() -> [Arg; 4] {
     [
         Arg::new("url").value_name("URL").required(true).value_parser(value_parser!(Url)).help("ws:// or wss://"),
         Arg::new("cacert")
@@ -38,6 +39,12 @@ pub(super) fn args() -> [Arg; 3] {
             .long("insecure")
             .action(ArgAction::SetTrue)
             .help("Trust any certificate: for tests, since it proves nothing about who answers"),
+        Arg::new("deflate")
+            .long("deflate")
+            .value_name("MODE")
+            .value_parser(["off", "on", "takeover"])
+            .default_value("off")
+            .help("Offer permessage-deflate: \"on\" with each message alone, \"takeover\" with context"),
     ]
 }
 
@@ -48,6 +55,11 @@ impl Peer {
             url: matches.get_one::<Url>("url")?.clone(),
             cacert: matches.get_one::<PathBuf>("cacert").cloned(),
             insecure: matches.get_flag("insecure"),
+            deflate: match matches.get_one::<String>("deflate").map(String::as_str) {
+                Some("on") => DeflateMode::On,
+                Some("takeover") => DeflateMode::Takeover,
+                _ => DeflateMode::Off,
+            },
         })
     }
 
@@ -59,6 +71,7 @@ impl Peer {
         handler: H,
     ) -> Result<Client<H>, Error> {
         settings.timeouts.handshake = handshake;
+        settings.deflate.mode = self.deflate;
         let mut config = Config { settings, ..Config::default() };
         if self.url.is_tls() {
             let tls = client_config(self.trust()?).map_err(|error| Error::Certificate(error.to_string()))?;

@@ -1,6 +1,10 @@
 //! What a server says once it accepts: one line for programs on stdout, and for people how to try it.
 
-use std::{fmt::Write as _, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use serde_json::json;
 
@@ -25,16 +29,22 @@ impl Ready {
         pid: u32,
     ) -> Ready {
         let path = |default| paths.and_then(<[String]>::first).map_or(default, String::as_str);
+        // Whoever reads this is on this machine: every address is reached by the loopback one.
+        let reach = |addr: &SocketAddr| match addr.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, addr.port())),
+            IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((Ipv6Addr::LOCALHOST, addr.port())),
+            _ => *addr,
+        };
         let wss_url = |addr: &SocketAddr| {
             // The local certificate is for localhost, which reaches these addresses.
             if ca.is_some() && (is_localhost(addr.ip()) || addr.ip().is_unspecified()) {
                 format!("wss://localhost:{}{}", addr.port(), path("/wss"))
             } else {
-                format!("wss://{addr}{}", path("/wss"))
+                format!("wss://{}{}", reach(addr), path("/wss"))
             }
         };
         Ready {
-            ws: ws.iter().map(|addr| format!("ws://{addr}{}", path("/ws"))).collect(),
+            ws: ws.iter().map(|addr| format!("ws://{}{}", reach(addr), path("/ws"))).collect(),
             wss: wss.iter().map(wss_url).collect(),
             ca,
             pid,
@@ -117,7 +127,7 @@ mod tests {
         );
         check(
             ready(&["[::1]:1", "0.0.0.0:2"], &[], None, None),
-            "wslab ready ws=ws://[::1]:1/ws,ws://0.0.0.0:2/ws pid=123",
+            "wslab ready ws=ws://[::1]:1/ws,ws://127.0.0.1:2/ws pid=123",
         );
         check(
             ready(&[], &["0.0.0.0:2", "127.0.0.2:3"], Some("/my data/ca.pem"), None),

@@ -56,14 +56,12 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let ready = |ws: &[SocketAddr], wss: &[SocketAddr]| {
         Ready::new(ws, wss, ca.clone(), config.settings.policy.paths.as_deref(), std::process::id())
     };
-    let known = |addrs: &[SocketAddr]| addrs.iter().copied().filter(|addr| addr.port() != 0).collect::<Vec<_>>();
-    let page = ready(&known(&config.listen), &known(&config.listen_tls));
-    config.settings.policy.urls = [page.ws, page.wss].concat();
-
-    let workers =
+    let mut workers =
         bind(&config, options.workers).map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
-    announce(&ready(&ws, &wss), options, logging, out);
+    let ready = ready(&ws, &wss);
+    workers.name_urls(&[&ready.ws[..], &ready.wss].concat());
+    announce(&ready, options, logging, out);
     warn_of_exposure("--listen", &ws);
     warn_of_exposure("--listen-tls", &wss);
 

@@ -8,7 +8,7 @@ use super::{
     options::{Format, Options},
     units::{parse_duration, parse_size, show_duration, show_size},
 };
-use crate::proto::handshake::Subprotocols;
+use crate::proto::{deflate::DeflateMode, handshake::Subprotocols};
 
 /// Where in [`Options`] a value lives.
 type At<T> = fn(&mut Options) -> &mut T;
@@ -35,6 +35,10 @@ pub(super) enum Slot {
     Paths(At<Option<Vec<String>>>),
     Subprotocols(At<Subprotocols>),
     HeaderOrOff(At<Option<String>>),
+    Deflate(At<DeflateMode>),
+    /// From the smallest to the largest value given.
+    Level(u8, u8, At<u8>),
+    SizeOrZero(At<usize>),
     Format(At<Format>),
     Filter(At<String>),
 }
@@ -120,6 +124,23 @@ impl Slot {
                     word => return Err(bad(word)),
                 }
             }
+            Slot::Deflate(at) => {
+                *at(options) = match one()? {
+                    "off" => DeflateMode::Off,
+                    "on" => DeflateMode::On,
+                    "takeover" => DeflateMode::Takeover,
+                    word => return Err(bad(word)),
+                }
+            }
+            Slot::Level(min, max, at) => {
+                *at(options) = parse_count(one()?, usize::from(*min), usize::from(*max))
+                    .and_then(|level| u8::try_from(level).ok())
+                    .ok_or_else(|| bad(&words[0]))?;
+            }
+            Slot::SizeOrZero(at) => {
+                let octets = parse_size(one()?).and_then(|octets| usize::try_from(octets).ok());
+                *at(options) = octets.ok_or_else(|| bad(&words[0]))?;
+            }
             Slot::Format(at) => {
                 *at(options) = match one()? {
                     "text" => Format::Text,
@@ -148,8 +169,8 @@ impl Slot {
             Slot::Count(max, _) => format!("a whole number from 1 to {max}"),
             Slot::Backlog(_) => "a whole number from 1 to 65535".to_owned(),
             Slot::Verbosity(_) => "0, 1 or 2".to_owned(),
-            Slot::Size(_) | Slot::WireSize(_) => "a size such as \"64KiB\"".to_owned(),
-            Slot::Time(_) => "a duration such as \"60s\"".to_owned(),
+            Slot::Size(_) | Slot::WireSize(_) => "a size above zero, such as \"64KiB\"".to_owned(),
+            Slot::Time(_) => "a duration above zero, such as \"60s\"".to_owned(),
             Slot::TimeOrZero(_) => "a duration such as \"10s\" or \"0s\"".to_owned(),
             Slot::TimeOrOff(_) => "a duration such as \"60s\", or \"off\"".to_owned(),
             Slot::PathOrLocal(_) => "the path of a PEM file, or \"local\"".to_owned(),
@@ -157,6 +178,9 @@ impl Slot {
             Slot::Paths(_) => "paths such as \"/ws\", or \"any\"".to_owned(),
             Slot::Subprotocols(_) => "\"first\", \"none\", or names such as \"chat\"".to_owned(),
             Slot::HeaderOrOff(_) => "visible ASCII text, or \"off\"".to_owned(),
+            Slot::Deflate(_) => "\"off\", \"on\" or \"takeover\"".to_owned(),
+            Slot::Level(min, max, _) => format!("a whole number from {min} to {max}"),
+            Slot::SizeOrZero(_) => "a size such as \"64B\" or \"0B\"".to_owned(),
             Slot::Format(_) => "\"text\" or \"json\"".to_owned(),
             Slot::Filter(_) => "a log filter such as \"info\" or \"wslab::conn=debug\"".to_owned(),
         }
@@ -189,6 +213,13 @@ impl Slot {
                 Subprotocols::List(names) => show_list(names.iter().cloned()),
             },
             Slot::HeaderOrOff(at) => or_word(at(options).clone(), "off"),
+            Slot::Deflate(at) => quote(match at(options) {
+                DeflateMode::Off => "off",
+                DeflateMode::On => "on",
+                DeflateMode::Takeover => "takeover",
+            }),
+            Slot::Level(_, _, at) => at(options).to_string(),
+            Slot::SizeOrZero(at) => quote(&show_size(*at(options) as u64)),
             Slot::Format(at) => quote(match at(options) {
                 Format::Text => "text",
                 Format::Json => "json",

@@ -67,7 +67,9 @@ fn every_key_can_be_set_by_flag_environment_and_file() {
     let other = |key: &Key| match key.value {
         "ADDR" => "127.0.0.1:7",
         "" => "true",
+        "N" if key.name == "deflate_window_bits" => "9",
         "N" => "7",
+        "MODE" => "takeover",
         "SIZE" => "1KiB",
         "TIME" => "7s",
         "PEM" => "seven.pem",
@@ -159,9 +161,9 @@ fn every_complaint_says_where_what_and_what_to_do() {
         // A wrong value is one even where a better one wins.
         ("grace = \"x\"", &[], &["--grace", "1s"], "a.toml:1: grace = \"x\": expected a duration such as \"10s\" or \"0s\""),
         // Each kind.
-        ("close_timeout = \"0s\"", &[], &[], "a.toml:1: close_timeout = \"0s\": expected a duration such as \"60s\""),
-        ("frame_max = \"64\"", &[], &[], "a.toml:1: frame_max = \"64\": expected a size such as \"64KiB\""),
-        ("queue_low = \"0B\"", &[], &[], "a.toml:1: queue_low = \"0B\": expected a size such as \"64KiB\""),
+        ("close_timeout = \"0s\"", &[], &[], "a.toml:1: close_timeout = \"0s\": expected a duration above zero, such as \"60s\""),
+        ("frame_max = \"64\"", &[], &[], "a.toml:1: frame_max = \"64\": expected a size above zero, such as \"64KiB\""),
+        ("queue_low = \"0B\"", &[], &[], "a.toml:1: queue_low = \"0B\": expected a size above zero, such as \"64KiB\""),
         ("workers = 0", &[], &[], "a.toml:1: workers = 0: expected a whole number from 1 to 1024"),
         ("backlog = -1", &[], &[], "a.toml:1: backlog = -1: expected a whole number from 1 to 65535"),
         ("no_tls = 1", &[], &[], "a.toml:1: no_tls = 1: expected true or false"),
@@ -200,9 +202,9 @@ fn a_complaint_is_one_line_on_stderr_and_exit_code_2_or_3() {
     let missing = "/nonexistent/wslab.toml";
     for (args, environment, code, message) in [
         (&["serve", "--grace", "ten"][..], &[][..], 2, "command line: --grace \"ten\": expected a duration such as \"10s\" or \"0s\"\n"),
-        (&["serve", "--config", missing], &[], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory\n"),
-        (&["serve"], &[("WSLAB_CONFIG", missing)], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory\n"),
-        (&["check-config", missing], &[], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory\n"),
+        (&["serve", "--config", missing], &[], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory: give the path of a TOML file\n"),
+        (&["serve"], &[("WSLAB_CONFIG", missing)], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory: give the path of a TOML file\n"),
+        (&["check-config", missing], &[], 3, "wslab: cannot read the configuration /nonexistent/wslab.toml: no such file or directory: give the path of a TOML file\n"),
     ] {
         assert_eq!(wslab(args, environment), (code, String::new(), message.to_owned()));
     }

@@ -19,6 +19,6 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { settings: Settings::default(), tls: None, linger: Duration::from_secs(1), linger_bytes_max: 64 << 10 }
+        Config { settings: Settings::default(), tls: None, linger: Duration::from_secs(1), linger_bytes_max: 32 << 20 }
     }
 }

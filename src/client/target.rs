@@ -50,8 +50,11 @@ impl Target {
         let host = url.host().to_owned();
         let addrs = match url.address() {
             Some(address) => vec![SocketAddr::new(address, url.port())],
-            None => look_up(host.clone(), url.port(), timeout)
-                .map_err(|source| TargetError::Lookup { host: host.clone(), source })?,
+            None => {
+                let (name, port) = (host.clone(), url.port());
+                within(timeout, move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect))
+                    .map_err(|source| TargetError::Lookup { host: host.clone(), source })?
+            }
         };
         let server_name = ServerName::try_from(host.clone()).map_err(|_| TargetError::Name { host })?;
         Ok(Target { url: url.clone(), addrs: addrs.into(), server_name })
@@ -85,11 +88,13 @@ impl Target {
 }
 
 /// The resolver has timeouts of its own, longer than a person waits, and can not be interrupted: its thread may outlive the call.
-fn look_up(host: String, port: u16, timeout: Duration) -> io::Result<Vec<SocketAddr>> {
+fn within(
+    timeout: Duration,
+    look_up: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> io::Result<Vec<SocketAddr>> {
     let (sender, receiver) = mpsc::sync_channel(1);
     thread::Builder::new().name("wslab-lookup".to_owned()).spawn(move || {
-        let addrs = (host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let _ = sender.send(addrs);
+        let _ = sender.send(look_up());
     })?;
     match receiver.recv_timeout(timeout) {
         Ok(Ok(addrs)) if addrs.is_empty() => Err(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
@@ -117,7 +122,10 @@ mod tests {
 
     #[test]
     fn a_resolver_that_takes_too_long_is_not_waited_for() {
-        let error = look_up("localhost".to_owned(), 9, Duration::ZERO).unwrap_err();
+        let (never, answer) = mpsc::channel();
+        let error =
+            within(Duration::from_millis(1), move || answer.recv().unwrap_or_else(|_| Ok(Vec::new()))).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(never);
     }
 }

@@ -2,6 +2,7 @@
 //! no socket. Holds at most `message_bytes_max`, and O(1) a fragment. A message that arrived whole never comes here.
 
 use super::{
+    deflate::{Codec, Codecs, Sink},
     error::ProtocolError,
     frame::{FrameHeader, Opcode},
     pool::{Buffer, Pool},
@@ -27,10 +28,18 @@ impl MessageKind {
     }
 }
 
+/// What a compressed payload is expected to inflate to, for the first allocation only.
+const INFLATES_TO: usize = 4;
+/// Inflated octets between two judgements, at least and at most.
+const INFLATE_STEP_BYTES_MIN: usize = 256;
+const INFLATE_STEP_BYTES_MAX: usize = 64 << 10;
+
 /// A message whose end has not been seen yet.
 #[derive(Debug)]
 pub(super) struct Assembly {
     pub(super) kind: MessageKind,
+    /// RSV1 stood on its first frame: what is held is inflated.
+    pub(super) compressed: bool,
     pub(super) buffer: Buffer,
     utf8: Utf8,
     /// Payload octets before the frame under way.
@@ -39,13 +48,23 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn begin(kind: MessageKind, header: &FrameHeader, pool: &mut Pool) -> Self {
-        Assembly { kind, buffer: pool.take(usize_of(header.len)), utf8: Utf8::default(), frame_start: 0 }
+        let len = usize_of(header.len);
+        let expected = if header.compressed { len.saturating_mul(INFLATES_TO) } else { len };
+        Assembly {
+            kind,
+            compressed: header.compressed,
+            buffer: pool.take(expected),
+            utf8: Utf8::default(),
+            frame_start: 0,
+        }
     }
 
     /// A further frame's header.
     pub(super) fn begin_frame(&mut self, header: &FrameHeader) {
         self.frame_start = self.buffer.len();
-        self.buffer.reserve(usize_of(header.len));
+        if !self.compressed {
+            self.buffer.reserve(usize_of(header.len));
+        }
     }
 
     /// Unmasked payload from elsewhere.
@@ -55,6 +74,27 @@ impl Assembly {
     pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
         self.buffer.push(chunk);
         self.check(chunk)
+    }
+
+    /// Payload octets that count against `message_bytes_max` when a further frame's header is judged. Compressed frames
+    /// count while they are inflated.
+    pub(super) fn judged_len(&self) -> u64 {
+        if self.compressed { 0 } else { self.buffer.len() as u64 }
+    }
+
+    /// Unmasked payload of a compressed message. `is_end`: its last octets.
+    ///
+    /// # Errors
+    /// As [`Assembly::append`]; payload that is not DEFLATE; a message that inflates beyond `message_bytes_max`.
+    pub(super) fn inflate(
+        &mut self,
+        codec: &mut Codec,
+        codecs: &mut Codecs,
+        chunk: &[u8],
+        is_end: bool,
+        message_bytes_max: u64,
+    ) -> Result<(), ProtocolError> {
+        codec.inflate(codecs, chunk, is_end, &mut Inflated { message: self, max: message_bytes_max })
     }
 
     /// Room to read payload into directly: at most `max` octets; the caller unmasks it, then calls [`Assembly::commit`].
@@ -97,6 +137,28 @@ impl Assembly {
             MessageKind::Binary => Ok(()),
             MessageKind::Text => self.utf8.push(chunk).map_err(|_| ProtocolError::InvalidUtf8),
         }
+    }
+}
+
+/// Inflated octets on their way into a message: judged step by step, so that a bomb ends at the limit.
+struct Inflated<'a> {
+    message: &'a mut Assembly,
+    max: u64,
+}
+
+impl Sink for Inflated<'_> {
+    type Error = ProtocolError;
+
+    fn room(&mut self) -> &mut [u8] {
+        // One octet more than is allowed, to see that it comes.
+        let most = usize_of(self.max).saturating_sub(self.message.buffer.len()).saturating_add(1);
+        self.message.buffer.room(INFLATE_STEP_BYTES_MIN.min(most), INFLATE_STEP_BYTES_MAX.min(most))
+    }
+
+    fn filled(&mut self, len: usize) -> Result<(), ProtocolError> {
+        self.message.commit(len)?;
+        let len = self.message.buffer.len() as u64;
+        if len > self.max { Err(ProtocolError::MessageTooBig { len, max: self.max }) } else { Ok(()) }
     }
 }
 

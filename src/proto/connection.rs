@@ -14,9 +14,10 @@ use super::{
     assembler::Assembly,
     close::{CONTROL_BYTES_MAX, CloseCode},
     decoder::FrameDecoder,
+    deflate::{Codec, negotiation},
     error::ProtocolError,
-    handshake::{HandshakeError, HeadScanner, Opened, Refusal, Request, RequestError, client},
-    limits::{Limits, Role, Settings},
+    handshake::{HandshakeError, HeadScanner, Opened, Refusal, Request, RequestError, client, extensions},
+    limits::{Role, Settings},
     outbox::Outbox,
     turn::Turn,
     workspace::Workspace,
@@ -33,13 +34,15 @@ pub struct Connection {
     pub(super) message: Option<Box<Assembly>>,
     /// A control frame's payload that came in parts, so far.
     pub(super) control: Option<Box<Held>>,
+    /// Compression, where it was agreed on.
+    pub(super) codec: Option<Box<Codec>>,
     pub(super) outbox: Outbox,
     /// Input that could not be decoded when the turn ended: an unfinished header, or all of it under backpressure.
     pub(super) carry: Vec<u8>,
     /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
     pub(super) paused: bool,
-    /// A keep-alive Ping was sent since the peer was last heard.
-    pub(super) pinged: bool,
+    /// When a keep-alive Ping was sent last; before `heard`: it was answered, or there was none.
+    pub(super) pinged: Instant,
     /// How the connection ended, until that was reported.
     pub(super) ended: Option<Box<Closure>>,
     /// When the phase began, as far as a deadline counts from there.
@@ -95,7 +98,7 @@ impl Asked {
         }
     }
 
-    pub(super) fn check(&self, head: &[u8], limits: &Limits) -> Result<Opened, HandshakeError> {
+    pub(super) fn check(&self, head: &[u8], settings: &Settings) -> Result<Opened, HandshakeError> {
         let subprotocols: Vec<&str> = self.subprotocols.iter().map(String::as_str).collect();
         let request = Request {
             host: &self.host,
@@ -106,7 +109,11 @@ impl Asked {
             extensions: self.extensions.as_deref(),
             headers: &[],
         };
-        client::check(head, &request, limits)
+        let mut opened = client::check(head, &request, &settings.limits)?;
+        // Its grammar was judged with the head.
+        let answers = extensions::offers(opened.extensions.as_deref().map(str::as_bytes)).unwrap_or_default();
+        opened.deflate = negotiation::check(&answers, &settings.deflate)?;
+        Ok(opened)
     }
 }
 
@@ -206,12 +213,14 @@ impl Connection {
     }
 
     /// The client's end of a socket that was just connected: the request is queued. Its turns need a workspace that can
-    /// mask ([`Workspace::with_mask_keys`]).
+    /// mask ([`Workspace::with_mask_keys`]). A request that names no extensions offers what `Settings::deflate` says.
     ///
     /// # Errors
     /// A request that can not be written as it was meant.
     pub fn client(settings: Arc<Settings>, request: &Request<'_>, now: Instant) -> Result<Self, RequestError> {
         let mut head = Vec::new();
+        let offer = negotiation::offer(&settings.deflate);
+        let request = &Request { extensions: request.extensions.or(offer), ..*request };
         request.write(&mut head)?;
         let opening = Opening {
             scanner: HeadScanner::new(Role::Client),
@@ -231,10 +240,11 @@ impl Connection {
             decoder: FrameDecoder::default(),
             message: None,
             control: None,
+            codec: None,
             outbox: Outbox::default(),
             carry: Vec::new(),
             paused: false,
-            pinged: false,
+            pinged: now,
             ended: None,
             since: now,
             heard: now,
@@ -279,6 +289,17 @@ impl Connection {
         !self.paused && !matches!(self.phase, Phase::Done(Shutdown::Flush | Shutdown::Abort))
     }
 
+    /// How long a socket may take none of what is queued for it.
+    pub fn write_stall(&self) -> Duration {
+        self.settings.timeouts.write_stall
+    }
+
+    /// Whether decoding has stopped because too much output is queued.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.paused && !matches!(self.phase, Phase::Done(_))
+    }
+
     /// Output that waits for the socket, in octets.
     pub fn queued_bytes(&self) -> usize {
         self.outbox.len()
@@ -288,8 +309,10 @@ impl Connection {
     pub fn held_bytes(&self) -> usize {
         let opening =
             if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
-        let message = self.message.as_ref().map_or(0, |message| message.buffer.len() + size_of::<Assembly>());
+        let message = self.message.as_ref().map_or(0, |message| message.buffer.allocated() + size_of::<Assembly>());
+        let codec = self.codec.as_ref().map_or(0, |codec| size_of::<Codec>() + codec.memory_bytes());
         opening
+            + codec
             + message
             + self.control.as_ref().map_or(0, |_| size_of::<Held>())
             + self.outbox.len()
@@ -303,15 +326,20 @@ impl Connection {
         match self.phase {
             Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
-                let ping = timeouts.ping.filter(|_| !self.pinged);
-                let silence =
-                    [timeouts.idle, ping].into_iter().flatten().min().map(|limit| (self.heard + limit, Wait::Idle));
-                [stall(timeouts.write_stall), silence].into_iter().flatten().min_by_key(|(at, _)| *at)
+                // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
+                let listening = !self.paused;
+                let idle = timeouts.idle.filter(|_| listening).map(|limit| (self.heard + limit, Wait::Idle));
+                let ping = timeouts.ping.filter(|_| listening);
+                let ping = ping.map(|limit| (self.heard.max(self.pinged) + limit, Wait::Idle));
+                [stall(timeouts.write_stall), idle, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,
             // While queued output moves, the Close behind it has time; a peer that takes none of it is not waited for longer.
             Phase::Closing | Phase::Done(_) => {
-                stall(timeouts.close.min(timeouts.write_stall)).or(Some((self.since + timeouts.close, Wait::Close)))
+                let stall = stall(timeouts.close.min(timeouts.write_stall));
+                let most = if stall.is_some() { timeouts.close + timeouts.write_stall } else { timeouts.close };
+                // However slowly the queue drains, it does so for a bounded time.
+                stall.into_iter().chain([(self.since + most, Wait::Close)]).min_by_key(|(at, _)| *at)
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a peer can do wrong once the connection is open, and the close code that answers it (RFC 6455 §7.1.7, §7.4.1).
 
-use super::close::CloseCode;
+use super::{close::CloseCode, deflate::InvalidDeflate};
 
 /// A breach of RFC 6455 by the peer, or of a limit of ours. The connection is failed (§7.1.7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +54,9 @@ pub enum ProtocolError {
     /// §8.1: text is UTF-8.
     #[error("text that is not UTF-8 (RFC 6455 §8.1)")]
     InvalidUtf8,
+    /// RFC 7692 §7.2.2: a compressed payload is DEFLATE.
+    #[error("compressed payload that is not DEFLATE (RFC 7692 §7.2.2)")]
+    InvalidDeflate,
     /// §5.5.1: a Close payload is empty or at least two octets.
     #[error("close frame with a payload of one octet (RFC 6455 §5.5.1)")]
     CloseOneOctet,
@@ -70,8 +73,17 @@ impl ProtocolError {
     pub const fn close_code(self) -> CloseCode {
         match self {
             ProtocolError::FrameTooBig { .. } | ProtocolError::MessageTooBig { .. } => CloseCode::TOO_BIG,
-            ProtocolError::InvalidUtf8 | ProtocolError::CloseReason => CloseCode::INVALID_PAYLOAD,
+            // The frames are legal, their payload is not what they announce (RFC 6455 §7.4.1, 1007).
+            ProtocolError::InvalidUtf8 | ProtocolError::CloseReason | ProtocolError::InvalidDeflate => {
+                CloseCode::INVALID_PAYLOAD
+            }
             _ => CloseCode::PROTOCOL_ERROR,
         }
+    }
+}
+
+impl From<InvalidDeflate> for ProtocolError {
+    fn from(_: InvalidDeflate) -> Self {
+        ProtocolError::InvalidDeflate
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::handshake::Policy;
+use super::{deflate::DeflateConfig, handshake::Policy};
 
 /// Which end of the connection we are (RFC 6455 §5.1: a client masks, a server must not).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,4 +87,6 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// What an upgrade request must look like (server role).
     pub policy: Policy,
+    /// Compression (RFC 7692): what is agreed to as a server, and offered as a client.
+    pub deflate: DeflateConfig,
 }

@@ -29,6 +29,11 @@ impl Buffer {
         self.end - self.start
     }
 
+    /// Octets of memory that it takes.
+    pub(super) fn allocated(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// The octets held.
     #[inline]
     pub(super) fn filled(&self) -> &[u8] {
@@ -44,6 +49,15 @@ impl Buffer {
     pub(super) fn spare(&mut self, max: usize) -> &mut [u8] {
         let end = self.end.saturating_add(max).min(self.bytes.len());
         self.bytes.get_mut(self.end..end).unwrap_or_default()
+    }
+
+    /// Room behind the octets held: at least `min`, growing if need be, and at most `max`.
+    pub(super) fn room(&mut self, min: usize, max: usize) -> &mut [u8] {
+        if self.bytes.len() - self.end < min {
+            let grown = (self.end + min).max((self.bytes.len() * 2).min(self.end + max));
+            self.bytes.resize(grown, 0);
+        }
+        self.spare(max)
     }
 
     /// Counts `len` octets of the spare room as held.
@@ -96,7 +110,8 @@ impl Buffer {
 
     /// Whether appending `len` octets needs no new allocation to speak of: small buffers grow in place.
     pub(super) fn takes(&self, len: usize) -> bool {
-        self.len() + len <= POOLED_BYTES_MIN
+        // Counted with what was sent from its front: a queue that never runs dry must not grow its last buffer for ever.
+        self.end + len <= POOLED_BYTES_MIN
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     close::{CONTROL_BYTES_MAX, CloseFrame},
     connection::{Closure, Held, Phase, Shutdown},
     decoder::Chunk,
+    deflate::Codec,
     error::ProtocolError,
     frame::{FrameHeader, Opcode, Place},
     handshake::{Opened, Refusal, server},
@@ -34,7 +35,7 @@ impl Turn<'_> {
     /// see the same is the chop-independence law's to prove. 15 ns a 64-octet echo instead of 39 (`core`, pipelined).
     #[inline]
     pub(super) fn next_whole(&mut self) -> Option<(MessageKind, Range<usize>)> {
-        let Turn { connection, workspace, landed, .. } = self;
+        let Turn { connection, workspace, landed, inflated, .. } = self;
         let limits = &connection.settings.limits;
         if !matches!(connection.phase, Phase::Open)
             || connection.role != Role::Server
@@ -42,6 +43,7 @@ impl Turn<'_> {
             || connection.decoder.header().is_some()
             || connection.paused
             || landed.is_some()
+            || *inflated > 0
             || workspace.message.is_some()
             || workspace.tap.is_some()
             || connection.outbox.len() + workspace.lanes.len() >= limits.queue_high_bytes
@@ -70,7 +72,13 @@ impl Turn<'_> {
     pub(super) fn step(&mut self) -> Option<Step> {
         self.recycle();
         loop {
-            if !self.may_decode() {
+            if let Some(header) = self.landed.take() {
+                if let Some(step) = self.frame_ended(&header) {
+                    return Some(step);
+                }
+                continue;
+            }
+            if !self.may_decode() || (self.is_spent() && !matches!(self.connection.phase, Phase::Done(_))) {
                 return None;
             }
             match self.connection.phase {
@@ -85,17 +93,11 @@ impl Turn<'_> {
                     return self.connection.ended.take().map(Step::Close);
                 }
             }
-            if let Some(header) = self.landed.take() {
-                if let Some(step) = self.frame_ended(&header) {
-                    return Some(step);
-                }
-                continue;
-            }
             let connection = &mut *self.connection;
             let place = Place {
                 role: connection.role,
-                message: connection.message.as_ref().map(|message| message.buffer.len() as u64),
-                deflate: false,
+                message: connection.message.as_ref().map(|message| message.judged_len()),
+                deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
             match connection.decoder.decode(self.workspace.pending(), &place) {
@@ -120,8 +122,13 @@ impl Turn<'_> {
     fn may_decode(&mut self) -> bool {
         let queued = self.connection.outbox.len() + self.workspace.lanes.len();
         let limits = &self.connection.settings.limits;
-        self.connection.paused =
-            if self.connection.paused { queued > limits.queue_low_bytes } else { queued >= limits.queue_high_bytes };
+        let was_paused = self.connection.paused;
+        let bound = if was_paused { limits.queue_low_bytes + 1 } else { limits.queue_high_bytes };
+        self.connection.paused = queued >= bound;
+        if was_paused && !self.connection.paused {
+            // We had stopped listening; its silence counts from now on.
+            self.connection.heard = self.now;
+        }
         !self.connection.paused || matches!(self.connection.phase, Phase::Done(_))
     }
 
@@ -130,12 +137,14 @@ impl Turn<'_> {
     fn data(&mut self, chunk: &Chunk, at: Range<usize>) -> Option<Step> {
         let kind = if chunk.header.opcode == Opcode::Text { MessageKind::Text } else { MessageKind::Binary };
         let payload = self.workspace.window.get(at.clone()).unwrap_or_default();
-        if chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none() {
-            if kind == MessageKind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        let is_whole = chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none();
+        if is_whole && !chunk.header.compressed {
+            let is_text = kind == MessageKind::Binary || simdutf8::basic::from_utf8(payload).is_ok();
+            tap_in(self.workspace, &chunk.header, at.clone());
+            if !is_text {
                 self.fail(ProtocolError::InvalidUtf8);
                 return None;
             }
-            tap_in(self.workspace, &chunk.header, at.clone());
             // §7.1.4-ish: what comes after our own Close is read, checked, and dropped.
             return matches!(self.connection.phase, Phase::Open).then_some(Step::Whole(kind, at));
         }
@@ -148,7 +157,18 @@ impl Turn<'_> {
             }
             none => none.insert(Box::new(Assembly::begin(kind, &chunk.header, &mut self.workspace.pool))),
         };
-        if let Err(error) = message.append(payload) {
+        let appended = match &mut self.connection.codec {
+            Some(codec) if message.compressed => {
+                let is_end = chunk.ends && chunk.header.fin;
+                let max = self.connection.settings.limits.message_bytes_max;
+                let before = message.buffer.len();
+                let inflated = message.inflate(codec, &mut self.workspace.codecs, payload, is_end, max);
+                self.inflated += message.buffer.len() - before;
+                inflated
+            }
+            _ => message.append(payload),
+        };
+        if let Err(error) = appended {
             self.fail(error);
             return None;
         }
@@ -242,6 +262,10 @@ impl Turn<'_> {
     /// Fails the connection (RFC 6455 §7.1.7): a Close behind what is queued already, and deaf from now on.
     #[cold]
     pub(super) fn fail(&mut self, error: ProtocolError) {
+        let Workspace { tap, window, input, .. } = &mut *self.workspace;
+        if let Some(tap) = tap {
+            tap.breach(&error, window.get(input.start..input.end).unwrap_or_default());
+        }
         if matches!(self.connection.phase, Phase::Open) {
             self.sender().seal(Some(CloseFrame { code: error.close_code(), reason: "" }));
         }
@@ -263,8 +287,10 @@ impl Turn<'_> {
     }
 
     pub(super) fn end(&mut self, closure: Closure, shutdown: Shutdown) {
-        // What was begun for another reason (idle, …) keeps it.
-        self.connection.ended.get_or_insert_with(|| Box::new(closure));
+        // What was begun for another reason (idle, …) keeps it; what was over and reported is not reported again.
+        if !matches!(self.connection.phase, Phase::Done(_)) {
+            self.connection.ended.get_or_insert_with(|| Box::new(closure));
+        }
         self.done(shutdown);
     }
 
@@ -276,7 +302,9 @@ impl Turn<'_> {
         if !matches!(connection.phase, Phase::Done(Shutdown::Abort)) {
             connection.phase = Phase::Done(shutdown);
         }
-        connection.message = None;
+        if let Some(message) = connection.message.take() {
+            self.workspace.pool.give(message.buffer);
+        }
         connection.control = None;
         connection.carry = Vec::new();
     }
@@ -310,7 +338,7 @@ impl Turn<'_> {
                     return None;
                 }
             },
-            Some(asked) => match asked.check(head, &settings.limits) {
+            Some(asked) => match asked.check(head, settings) {
                 Ok(opened) => opened,
                 Err(error) => {
                     self.end(Closure::HandshakeFailed(error), Shutdown::Flush);
@@ -321,6 +349,7 @@ impl Turn<'_> {
         if lanes.spill.len() > start {
             self.connection.outbox.begin_head(lanes.spill.len() - start, lanes);
         }
+        self.connection.codec = opened.deflate.map(|agreed| Box::new(Codec::new(agreed, &settings.deflate)));
         self.connection.phase = Phase::Open;
         self.connection.heard = self.now;
         Some(Step::Open(Box::new(opened)))

@@ -7,6 +7,7 @@ use super::{
     assembler::MessageKind,
     close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX},
     connection::{Connection, Phase},
+    deflate::Codecs,
     frame::{FrameHeader, Opcode},
     limits::Role,
     mask::{MaskKey, mask},
@@ -18,6 +19,9 @@ use super::{
 
 /// An assembled answer up to this size is copied behind others; a larger one is queued as it is.
 const COPIED_BYTES_MAX: usize = 4 << 10;
+/// A larger message is sent as it is, which is always legal (RFC 7692 §6): compressing 16 MiB at once would keep the
+/// loop's other connections waiting for some 100 ms.
+const COMPRESSED_BYTES_MAX: usize = 1 << 20;
 /// Ping frames of ours that may wait at once, in octets.
 const PINGS_BYTES_MAX: usize = 4 << 10;
 
@@ -97,6 +101,7 @@ pub struct Sender<'t> {
     pub(super) lanes: &'t mut Lanes,
     /// The loop's window as far as it holds answers.
     pub(super) window: &'t [u8],
+    pub(super) codecs: &'t mut Codecs,
     pub(super) tap: &'t mut Option<Box<dyn FrameTap>>,
     pub(super) mask_keys: &'t mut Option<MaskKeys>,
     pub(super) now: Instant,
@@ -123,6 +128,9 @@ impl Sender<'_> {
             return Err(SendError::Closing);
         }
         let opcode = message.kind.opcode();
+        if self.connection.codec.is_some() && self.send_compressed(opcode, message.payload()) {
+            return Ok(());
+        }
         self.tap(opcode, message.payload());
         match message.body {
             Body::Window { octets, base, payload }
@@ -213,9 +221,28 @@ impl Sender<'_> {
         if self.queued_bytes() >= self.connection.settings.limits.queue_high_bytes {
             return Err(SendError::Full);
         }
-        self.tap(opcode, payload);
-        self.copy(opcode, payload);
+        if !self.send_compressed(opcode, payload) {
+            self.tap(opcode, payload);
+            self.copy(opcode, payload);
+        }
         Ok(())
+    }
+
+    /// Queues a data message compressed, where that was agreed on and pays (RFC 7692 §6.1). `false`: it is to be sent as it is.
+    fn send_compressed(&mut self, opcode: Opcode, payload: &[u8]) -> bool {
+        if payload.len() > COMPRESSED_BYTES_MAX {
+            return false;
+        }
+        let Some(codec) = &mut self.connection.codec else { return false };
+        let Some(compressed) = codec.deflate(self.codecs, payload) else { return false };
+        let key = mask_key(self.connection.role, self.mask_keys);
+        let header = WireHeader::new(true, 0b100, opcode as u8, key, compressed.len() as u64);
+        append_frame(&mut self.lanes.spill, &header, compressed);
+        if let Some(tap) = &mut *self.tap {
+            let header = FrameHeader { fin: true, compressed: true, opcode, len: header.len, mask: key };
+            tap.frame(Direction::Out, &header, payload);
+        }
+        true
     }
 
     fn control(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
@@ -226,8 +253,9 @@ impl Sender<'_> {
             return Err(SendError::Illegal);
         }
         self.tap(opcode, payload);
-        let key = self.mask_key();
-        append_frame(&mut self.lanes.control, opcode, key, payload);
+        let key = mask_key(self.connection.role, self.mask_keys);
+        let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
+        append_frame(&mut self.lanes.control, &header, payload);
         Ok(())
     }
 
@@ -251,7 +279,7 @@ impl Sender<'_> {
     }
 
     fn reply_by_handing_over(&mut self, opcode: Opcode, buffer: &mut Buffer) {
-        let key = self.mask_key();
+        let key = mask_key(self.connection.role, self.mask_keys);
         let mut buffer = std::mem::take(buffer);
         let header = WireHeader::new(true, 0, opcode as u8, key, buffer.len() as u64);
         if let Some(key) = key {
@@ -265,19 +293,9 @@ impl Sender<'_> {
     }
 
     fn copy(&mut self, opcode: Opcode, payload: &[u8]) {
-        let key = self.mask_key();
-        append_frame(&mut self.lanes.spill, opcode, key, payload);
-    }
-
-    fn mask_key(&mut self) -> Option<MaskKey> {
-        match self.connection.role {
-            Role::Server => None,
-            // A client's workspace has keys; were it made without, a fixed key is still legal framing.
-            Role::Client => {
-                debug_assert!(self.mask_keys.is_some(), "a client needs Workspace::with_mask_keys");
-                Some(self.mask_keys.as_mut().map_or([0x5a; 4], |keys| keys()))
-            }
-        }
+        let key = mask_key(self.connection.role, self.mask_keys);
+        let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
+        append_frame(&mut self.lanes.spill, &header, payload);
     }
 
     #[inline]
@@ -289,16 +307,27 @@ impl Sender<'_> {
     }
 }
 
-/// Appends a whole frame.
-fn append_frame(to: &mut Vec<u8>, opcode: Opcode, key: Option<MaskKey>, payload: &[u8]) {
-    let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
+/// The key of our next frame.
+fn mask_key(role: Role, keys: &mut Option<MaskKeys>) -> Option<MaskKey> {
+    match role {
+        Role::Server => None,
+        // A client's workspace has keys; were it made without, a fixed key is still legal framing.
+        Role::Client => {
+            debug_assert!(keys.is_some(), "a client needs Workspace::with_mask_keys");
+            Some(keys.as_mut().map_or([0x5a; 4], |keys| keys()))
+        }
+    }
+}
+
+/// Appends a whole frame: the header, and the payload masked with its key.
+fn append_frame(to: &mut Vec<u8>, header: &WireHeader, payload: &[u8]) {
     let mut octets = [0; HEADER_BYTES_MAX];
     let size = header.emit(&mut octets);
     to.reserve(size + payload.len());
     to.extend_from_slice(octets.get(..size).unwrap_or_default());
     let start = to.len();
     to.extend_from_slice(payload);
-    if let (Some(key), Some(payload)) = (key, to.get_mut(start..)) {
+    if let (Some(key), Some(payload)) = (header.mask, to.get_mut(start..)) {
         mask(key, payload);
     }
 }

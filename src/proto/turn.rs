@@ -18,6 +18,10 @@ use super::{
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
 
+/// Once compressed messages have inflated to this much in a turn, decoding stops at the message's end: 128 KiB of octets could
+/// otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
+const INFLATED_BYTES_MAX: usize = 1 << 20;
+
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
 ///
@@ -48,6 +52,8 @@ pub struct Turn<'t> {
     pub(super) now: Instant,
     /// The frame whose last octet was read straight into the message.
     pub(super) landed: Option<FrameHeader>,
+    /// Octets that compressed messages have inflated to in this turn.
+    pub(super) inflated: usize,
 }
 
 /// Something that happened, and the means to answer it.
@@ -85,7 +91,7 @@ impl<'t> Turn<'t> {
                 workspace.filled(carry.len());
             }
         }
-        Turn { connection, workspace, now, landed: None }
+        Turn { connection, workspace, now, landed: None, inflated: 0 }
     }
 
     /// Room to read into. Empty only while decoding is stopped.
@@ -117,7 +123,8 @@ impl<'t> Turn<'t> {
         if left < DIRECT_BYTES_MIN || !self.workspace.input.is_empty() || !matches!(connection.phase, Phase::Open) {
             return None;
         }
-        let message = connection.message.as_mut()?;
+        // What is compressed has to pass through the inflater.
+        let message = connection.message.as_mut().filter(|message| !message.compressed)?;
         Some(message.spare(left.min(WINDOW_BYTES as u64) as usize))
     }
 
@@ -159,7 +166,12 @@ impl<'t> Turn<'t> {
         self.done(Shutdown::Abort);
     }
 
-    /// Acts on every wait that is over at the turn's time.
+    /// The socket has taken nothing for too long, by the reckoning of its owner.
+    pub fn give_up(&mut self, wait: Wait) {
+        self.end(Closure::TimedOut(wait), Shutdown::Abort);
+    }
+
+    /// Acts on the first wait that is over at the turn's time; there may be others.
     pub fn handle_timeout(&mut self) {
         let Some((at, wait)) = self.connection.next_deadline() else { return };
         if self.now < at {
@@ -178,7 +190,7 @@ impl<'t> Turn<'t> {
                     self.connection.ended = Some(Box::new(Closure::TimedOut(wait)));
                     let _ = self.sender().close(CloseCode::GOING_AWAY, "idle");
                 } else {
-                    self.connection.pinged = true;
+                    self.connection.pinged = self.now;
                     let _ = self.sender().ping(b"");
                 }
             }
@@ -195,6 +207,14 @@ impl<'t> Turn<'t> {
         }
     }
 
+    /// Answers the opening handshake with an HTTP status of the caller's choice instead of judging it. Nothing happens to a
+    /// connection that has opened.
+    pub fn turn_away(&mut self, refusal: Refusal) {
+        if self.connection.is_opening() && self.connection.role == Role::Server {
+            self.refuse(refusal);
+        }
+    }
+
     /// Whether decoding has stopped because too much output is queued. [`Turn::receive`] resumes it when less is.
     #[inline]
     pub fn is_paused(&self) -> bool {
@@ -204,11 +224,14 @@ impl<'t> Turn<'t> {
     /// The next event. `None`: everything that can be decoded now is.
     #[inline]
     pub fn receive(&mut self) -> Option<Received<'_>> {
+        if !self.has_undecoded() {
+            return None;
+        }
         let step = match self.next_whole() {
             Some((kind, at)) => Step::Whole(kind, at),
             None => self.step()?,
         };
-        let Workspace { window, lanes, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
+        let Workspace { window, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
         let base = match &step {
             // The answers so far and the message lie in the same window, in this order.
             Step::Whole(_, at) if lanes.run.start == lanes.run.end => at.start - HEADROOM,
@@ -229,19 +252,40 @@ impl<'t> Turn<'t> {
             Step::Open(opened) => Event::Open(opened),
             Step::Close(closure) => Event::Close(closure),
         };
-        let sender = Sender { connection: self.connection, lanes, window: answers, tap, mask_keys, now: self.now };
+        let sender =
+            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
         Some(Received { event, sender })
     }
 
     /// The means to send without having received.
     #[inline]
     pub fn sender(&mut self) -> Sender<'_> {
-        let Workspace { window, lanes, tap, mask_keys, .. } = &mut *self.workspace;
-        Sender { connection: self.connection, lanes, window, tap, mask_keys, now: self.now }
+        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+        Sender { connection: self.connection, lanes, window, codecs, tap, mask_keys, now: self.now }
+    }
+
+    /// Whether [`Turn::receive`] has anything to look at: octets, or the end of the connection to report.
+    #[inline]
+    pub fn has_undecoded(&self) -> bool {
+        self.workspace.input.start != self.workspace.input.end
+            || self.landed.is_some()
+            || self.connection.ended.is_some()
+            || self.connection.paused
+    }
+
+    /// Whether decoding stopped because the turn has inflated its share: the rest waits for the next turn, no event needed.
+    #[inline]
+    pub fn is_spent(&self) -> bool {
+        self.inflated >= INFLATED_BYTES_MAX
+    }
+
+    /// The octets to send, where they lie in one piece, as they nearly always do. `None`: ask [`Turn::transmit`].
+    #[inline]
+    pub fn transmit_one(&self) -> Option<&[u8]> {
+        self.connection.outbox.one_slice(&self.workspace.lanes, &self.workspace.window)
     }
 
     /// The octets to send, in order. Empty: none.
-    #[inline]
     pub fn transmit(&self) -> Slices<'_> {
         self.connection.outbox.slices(&self.workspace.lanes, &self.workspace.window)
     }
@@ -271,7 +315,6 @@ impl<'t> Turn<'t> {
     #[inline]
     pub(super) fn heard(&mut self) {
         self.connection.heard = self.now;
-        self.connection.pinged = false;
     }
 
     /// The message reported last was looked at; its buffer can serve another.

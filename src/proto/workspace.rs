@@ -5,6 +5,8 @@ use std::{ops::Range, time::SystemTime};
 
 use super::{
     assembler::Assembly,
+    deflate::Codecs,
+    error::ProtocolError,
     frame::FrameHeader,
     mask::MaskKey,
     outbox::Lanes,
@@ -28,6 +30,11 @@ pub enum Direction {
 pub trait FrameTap: Send {
     /// A frame ended (`In`) or was queued (`Out`); the payload is unmasked. Of an incoming fragment's payload what is held.
     fn frame(&mut self, direction: Direction, header: &FrameHeader, payload: &[u8]);
+
+    /// The peer broke the protocol or a limit; `octets` are those not decoded any more, where it was a header that did.
+    fn breach(&mut self, error: &ProtocolError, octets: &[u8]) {
+        let _ = (error, octets);
+    }
 }
 
 /// Makes masking keys that a peer can not predict (RFC 6455 §10.3).
@@ -35,13 +42,14 @@ pub type MaskKeys = Box<dyn FnMut() -> MaskKey + Send>;
 
 /// Shared by all connections of one loop, one turn at a time.
 ///
-/// Costs about 140 KiB, and up to 8.5 MiB of kept message buffers.
+/// Costs about 140 KiB, up to 8.5 MiB of kept message buffers, and about 560 KiB once messages are compressed.
 pub struct Workspace {
     pub(super) window: Box<[u8]>,
     /// Octets of the window that are not decoded yet.
     pub(super) input: Range<usize>,
     pub(super) lanes: Lanes,
     pub(super) pool: Pool,
+    pub(super) codecs: Codecs,
     /// The assembled message that was reported last.
     pub(super) message: Option<Box<Assembly>>,
     /// The payload of the Pong that was reported last.
@@ -72,6 +80,7 @@ impl Workspace {
             input: HEADROOM..HEADROOM,
             lanes: Lanes::default(),
             pool: Pool::default(),
+            codecs: Codecs::default(),
             message: None,
             pong: Vec::new(),
             tap: None,

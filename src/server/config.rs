@@ -46,7 +46,7 @@ impl Default for Config {
             keep_alive: Some(Duration::from_secs(60)),
             grace: Duration::from_secs(10),
             linger: Duration::from_secs(1),
-            linger_bytes_max: 64 << 10,
+            linger_bytes_max: 32 << 20,
             log_frames: false,
         }
     }

@@ -29,6 +29,10 @@ const EVENTS_MAX: usize = 1024;
 const ACCEPTS_MAX: usize = 256;
 /// How long accepting rests when descriptors have run out and none comes back.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Between two warnings of the same thing.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that are being told so at once; more are closed without a word.
+const TURNED_AWAY_MAX: usize = 256;
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
 
@@ -72,6 +76,8 @@ pub struct Server<H> {
     state: State,
     /// Accepting rests until then, or until a descriptor comes back.
     accept_rest: Option<Instant>,
+    accept_warned: Option<Instant>,
+    full_warned: Option<Instant>,
     date_due: Instant,
 }
 
@@ -107,6 +113,11 @@ impl<H> Server<H> {
     /// The wss addresses, with real ports.
     pub fn local_addrs_tls(&self) -> Vec<SocketAddr> {
         self.doors.iter().filter(|door| door.tls).map(|door| door.addr).collect()
+    }
+
+    /// See [`Workers::name_urls`](super::Workers::name_urls).
+    pub fn name_urls(&mut self, urls: &[String]) {
+        Arc::make_mut(&mut self.settings).policy.urls = urls.to_vec();
     }
 
     /// To end the loop from another thread, or to give it a new certificate.
@@ -165,6 +176,8 @@ impl<H: Handler> Server<H> {
             commands,
             state: State::Serving,
             accept_rest: None,
+            accept_warned: None,
+            full_warned: None,
             date_due: now,
         })
     }
@@ -181,6 +194,10 @@ impl<H: Handler> Server<H> {
                 polled => polled?,
             }
             self.turn(&events);
+        }
+        // Whoever is left hears nothing any more, but the handler hears of each.
+        for id in self.sessions.ids() {
+            self.sessions.abort(id, &mut self.handler);
         }
         Ok(())
     }
@@ -277,14 +294,20 @@ impl<H: Handler> Server<H> {
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
-                        tracing::warn!(%error, "cannot accept; resting");
+                        let now = self.sessions.shared.now;
+                        if self.accept_warned.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                            self.accept_warned = Some(now);
+                            tracing::warn!(%error, "cannot accept: raise the open-file limit or lower connections_max");
+                        }
                         self.accept_rest = Some(self.sessions.shared.now + ACCEPT_REST);
                         return;
                     }
                     Err(error) if is_transient(&error) => {}
                     Err(error) => {
+                        // It may last: then looking again at once would only spin.
                         tracing::warn!(%error, "cannot accept");
-                        break;
+                        self.accept_rest = Some(self.sessions.shared.now + WARNING_INTERVAL);
+                        return;
                     }
                 }
             }
@@ -303,34 +326,40 @@ impl<H: Handler> Server<H> {
             (None, true) => return,
             (_, false) => Transport::Plain(socket),
         };
+        if let Some(id) = self.take_in(transport) {
+            tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+        }
+    }
+
+    /// Too many: a plain peer gets told and lingers like any other, a TLS one would cost a handshake.
+    fn turn_away(&mut self, socket: TcpStream, tls: bool) {
+        let now = self.sessions.shared.now;
+        if self.full_warned.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+            self.full_warned = Some(now);
+            tracing::warn!(
+                connections_max = self.keep.connections_max,
+                "all connections are taken: turning peers away"
+            );
+        }
+        if tls || self.sessions.len() >= self.keep.connections_max + TURNED_AWAY_MAX {
+            return;
+        }
+        let refusal = Refusal::TooManyConnections {
+            connections_max: self.keep.connections_max,
+            retry_after: Duration::from_secs(1),
+        };
+        if let Some(id) = self.take_in(Transport::Plain(socket)) {
+            self.sessions.turn_away(id, refusal, &mut self.handler);
+        }
+    }
+
+    fn take_in(&mut self, transport: Transport<TcpStream>) -> Option<ConnId> {
         let connection = Connection::server(self.settings.clone(), self.sessions.shared.now);
         let registry = self.poll.registry();
         let registered = self.sessions.insert(Session::new(transport, connection), |socket, id| {
             registry.register(socket, Token(id.token()), Interest::READABLE | Interest::WRITABLE)
         });
-        match registered {
-            Ok(id) => tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted"),
-            Err(error) => tracing::warn!(%error, "cannot watch a connection"),
-        }
-    }
-
-    /// Too many: a plain peer gets told, a TLS one would cost a handshake.
-    fn turn_away(&mut self, socket: TcpStream, tls: bool) {
-        tracing::debug!(target: "wslab::conn", max = self.keep.connections_max, "turned away");
-        if !tls {
-            let mut answer = Vec::new();
-            let refusal = Refusal::TooManyConnections {
-                connections_max: self.keep.connections_max,
-                retry_after: Duration::from_secs(1),
-            };
-            refusal.write(self.sessions.shared.workspace.date(), &mut answer);
-            // Best effort: what a fresh socket does not take at once is not worth holding.
-            let mut transport = Transport::Plain(socket);
-            let tls = &mut self.sessions.shared.tls;
-            let _ = transport.write(tls, &[io::IoSlice::new(&answer)]);
-            let _ = transport.close_write(tls);
-            let _ = transport.discard(tls);
-        }
+        registered.inspect_err(|error| tracing::warn!(%error, "cannot watch a connection")).ok()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use crate::{
-    proto::{Direction, FrameHeader, FrameTap},
+    proto::{Direction, FrameHeader, FrameTap, ProtocolError},
     session::ConnId,
 };
 
@@ -50,5 +50,10 @@ impl FrameTap for FrameLog {
             header.len,
             u8::from(header.mask.is_some()),
         );
+    }
+
+    fn breach(&mut self, error: &ProtocolError, octets: &[u8]) {
+        let shown = octets.get(..SHOWN_BYTES_MAX).unwrap_or(octets).escape_ascii();
+        tracing::trace!(target: "wslab::frame", "{} <- {error}: \"{shown}\"", self.0.id());
     }
 }

@@ -51,6 +51,11 @@ impl<H: Handler + Send + 'static> Workers<H> {
         self.servers.first().map(Server::local_addrs_tls).unwrap_or_default()
     }
 
+    /// What the plain page, for a GET without upgrade, says where to connect. Known once the addresses are bound.
+    pub fn name_urls(&mut self, urls: &[String]) {
+        self.servers.iter_mut().for_each(|server| server.name_urls(urls));
+    }
+
     /// To end the loops, or to give them a new certificate.
     pub fn handle(&self) -> Handle {
         self.handle.clone()

@@ -9,7 +9,7 @@ use crate::proto::{Closure, Message, Sender, handshake::Opened};
 pub struct ConnId {
     /// Where the loop keeps the connection.
     pub key: u32,
-    /// Counts connections, modulo 2³².
+    /// Counts connections, modulo 2³¹.
     pub generation: u32,
 }
 

@@ -2,18 +2,21 @@
 //! `WouldBlock` (rules 1–5 of the loop in ARCHITECTURE.md).
 
 use std::{
-    io,
+    io::{self, IoSlice},
     time::{Duration, Instant},
 };
 
 use super::handler::{ConnId, Handler};
 use crate::{
     net::{Discard, Read, Socket, TlsScratch, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Workspace},
+    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace},
 };
 
 /// One session's share of a turn: octets read before the others get theirs.
 const TURN_BYTES: usize = 256 << 10;
+
+/// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
+const READ_COST_MIN: usize = 64 << 10;
 
 /// What the sessions of one loop share.
 #[derive(Debug)]
@@ -53,6 +56,8 @@ pub struct Session<S> {
     writable: bool,
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
+    /// Since when ciphertext has waited for the socket, where nothing else does: the protocol's own deadlines do not see it.
+    unsent: Option<Instant>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
 }
@@ -85,6 +90,7 @@ impl<S: Socket> Session<S> {
             readable: false,
             writable: true,
             peer_ended: false,
+            unsent: None,
             opened: false,
         }
     }
@@ -101,7 +107,10 @@ impl<S: Socket> Session<S> {
     pub fn next_deadline(&self) -> Option<Instant> {
         match self.end {
             End::Lingering { until, .. } => Some(until),
-            _ => self.connection.next_deadline().map(|(at, _)| at),
+            _ => {
+                let unsent = self.unsent.map(|since| since + self.connection.write_stall());
+                [self.connection.next_deadline().map(|(at, _)| at), unsent].into_iter().flatten().min()
+            }
         }
     }
 
@@ -109,7 +118,13 @@ impl<S: Socket> Session<S> {
     pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
         match self.end {
             End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
-            _ => self.pump_with(id, shared, handler, |turn| turn.handle_timeout()).1,
+            _ => {
+                let stall = self.connection.write_stall();
+                let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
+                let act =
+                    |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
+                self.pump_with(id, shared, handler, act).1
+            }
         }
     }
 
@@ -121,6 +136,10 @@ impl<S: Socket> Session<S> {
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
     #[inline]
     pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
+        if !self.writable && self.connection.is_paused() && self.end != End::Broken {
+            // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
+            return Pumped::Blocked;
+        }
         self.pump_with(id, shared, handler, |_| ()).1
     }
 
@@ -137,6 +156,7 @@ impl<S: Socket> Session<S> {
             return (None, self.linger(until, octets_left, shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
+        self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
         let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
             Shutdown::None => Pumped::Ready,
@@ -155,7 +175,7 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, opened } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = TURN_BYTES;
@@ -172,6 +192,11 @@ impl<S: Socket> Session<S> {
                     continue;
                 }
             }
+            if turn.is_spent() {
+                // Compressed messages have had their share; what waits undecoded needs no event.
+                in_budget = false;
+                break;
+            }
             if *end != End::Open || !*readable || !turn.connection().wants_read() {
                 break;
             }
@@ -181,7 +206,7 @@ impl<S: Socket> Session<S> {
             }
             match read(transport, &mut turn, &mut shared.tls) {
                 Ok((octets, drained, eof)) => {
-                    budget = budget.saturating_sub(octets);
+                    budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -193,7 +218,7 @@ impl<S: Socket> Session<S> {
         match end {
             End::Broken => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
-            End::PeerEnded if !turn.is_paused() => turn.receive_eof(),
+            End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
         deliver(&mut turn, id, opened, handler);
@@ -202,11 +227,15 @@ impl<S: Socket> Session<S> {
 
     /// Nothing more is received: flush, end our side, let the input run dry.
     fn finish(&mut self, shutdown: Shutdown, shared: &mut Shared) -> Pumped {
+        if self.transport.is_handshaking() {
+            // Nothing can be said to a peer that has not finished its TLS handshake.
+            return Pumped::Gone;
+        }
         if self.connection.queued_bytes() > 0 {
             return Pumped::Blocked;
         }
         if shutdown == Shutdown::AwaitEof && self.end == End::Open {
-            return Pumped::Blocked;
+            return if self.readable { Pumped::Ready } else { Pumped::Blocked };
         }
         match self.transport.close_write(&mut shared.tls) {
             Err(_) => return Pumped::Gone,
@@ -226,18 +255,19 @@ impl<S: Socket> Session<S> {
     }
 
     fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
-        let mut octets_left = octets_left;
-        while self.readable {
+        let (mut octets_left, mut budget) = (octets_left, TURN_BYTES);
+        while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
                 Ok(Discard::Data { n, drained }) if n < octets_left => {
                     octets_left -= n;
+                    budget = budget.saturating_sub(n);
                     self.readable = !drained || self.peer_ended;
                 }
                 _ => return Pumped::Gone,
             }
         }
         self.end = End::Lingering { until, octets_left };
-        Pumped::Blocked
+        if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
     /// The socket underneath.
@@ -301,13 +331,24 @@ fn log_close(id: ConnId, closure: &Closure) {
 #[inline]
 fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> io::Result<bool> {
     loop {
-        let slices = turn.transmit();
-        if slices.is_empty() {
+        let (offered, taken) = match turn.transmit_one() {
+            Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
+            None => {
+                let slices = turn.transmit();
+                if slices.is_empty() {
+                    return transport.flush(tls);
+                }
+                (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
+            }
+        };
+        if taken == 0 && transport.is_handshaking() {
+            // It is not the socket that is full: a read will end the handshake, and no edge will tell.
             return transport.flush(tls);
         }
-        let offered: usize = slices.iter().map(|slice| slice.len()).sum();
-        let taken = transport.write(tls, &slices)?;
         turn.advance(taken);
+        if taken == offered && !turn.has_output() && !transport.wants_write() {
+            return Ok(true);
+        }
         // A plain socket that takes less than it is offered is full; asking it again would only tell so.
         if taken == 0 || (taken < offered && matches!(transport, Transport::Plain(_))) {
             return Ok(false);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     net::{Deadlines, Socket},
-    proto::Sender,
+    proto::{Sender, handshake::Refusal},
 };
 
 const _: () = assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each");
@@ -200,6 +200,13 @@ impl<S: Socket> Sessions<S> {
     /// Ends a session in order, see [`Session::go_away`].
     pub fn go_away<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
         self.pump(id, handler, Session::go_away);
+    }
+
+    /// Refuses a session its opening handshake, see [`Turn::turn_away`](crate::proto::Turn::turn_away).
+    pub fn turn_away<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| {
+            session.pump_with(id, shared, handler, |turn| turn.turn_away(refusal)).1
+        });
     }
 
     /// Sends without having received, in one turn with what can be sent and read. `None`: there is no such session, or nothing can

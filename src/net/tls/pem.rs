@@ -24,7 +24,7 @@ pub enum TlsError {
         error: io::Error,
     },
     /// A section begins but is cut short or garbled.
-    #[error("{}: not valid PEM: {error}: export the file again", path.display())]
+    #[error("{}: not valid PEM: {}: export the file again", path.display(), garbled_how(error))]
     Garbled {
         /// The file.
         path: PathBuf,
@@ -91,6 +91,9 @@ pub enum TlsError {
     Setup(#[from] rustls::Error),
 }
 
+/// The largest PEM file that is read.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 const GIVE_CHAIN: &str = "give a PEM file with the server's certificate first and its issuers after it";
 const GIVE_KEY: &str = "give a PEM file with the private key of the certificate";
 
@@ -135,11 +138,39 @@ pub fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Unreadable { path: path.into(), error })
+    read_bounded(path).map_err(|error| TlsError::Unreadable { path: path.into(), error })
+}
+
+/// Neither a device without end nor a pipe without a writer may hold the start up.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let refuse = |why: String| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() && !metadata.is_dir() {
+        return refuse("not a regular file".to_owned());
+    }
+    if metadata.len() > FILE_BYTES_MAX {
+        return refuse(format!(
+            "{} octets, more than the {FILE_BYTES_MAX} that certificates and keys need",
+            metadata.len()
+        ));
+    }
+    fs::read(path)
 }
 
 fn garbled(path: &Path) -> impl Fn(pem::Error) -> TlsError + '_ {
     |error| TlsError::Garbled { path: path.into(), error }
+}
+
+/// rustls' own words show octets as a list of numbers.
+fn garbled_how(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "a section begins and does not end",
+        pem::Error::IllegalSectionStart { .. } => "a section begins in the wrong way",
+        pem::Error::Base64Decode(_) => "a section is not base64",
+        pem::Error::Io(_) => "it can not be read to its end",
+        pem::Error::SectionTooLarge => "a section is too large",
+        _ => "its sections are damaged",
+    }
 }
 
 fn holds(octets: &[u8], text: &[u8]) -> bool {

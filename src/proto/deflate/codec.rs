@@ -3,9 +3,10 @@
 use super::{
     config::DeflateConfig,
     deflater::{Deflater, Shape},
-    inflater::{Inflater, InvalidDeflate, Sink},
+    inflater::{Inflater, Sink},
     negotiation::Agreed,
     pool::Codecs,
+    quick,
 };
 
 /// What one connection does with compressed messages. Made when the handshake agreed on the extension.
@@ -69,7 +70,7 @@ impl Codec {
     /// `is_end`: they are its last ones. There may be none.
     ///
     /// # Errors
-    /// [`InvalidDeflate`], or what the sink said. The connection is to be failed, and this codec not to be used again.
+    /// [`InvalidDeflate`](super::InvalidDeflate), or what the sink said. The connection is to be failed, and this codec not to be used again.
     pub fn inflate<S: Sink>(
         &mut self,
         codecs: &mut Codecs,
@@ -91,7 +92,7 @@ impl Codec {
         inflater.push(input, sink)?;
         let finished = inflater.finish();
         codecs.give_inflater(inflater);
-        Ok(finished.map_err(InvalidDeflate::into)?)
+        Ok(finished?)
     }
 
     /// Compresses a message. The result is the payload of a message with RSV1 set, in one frame or several, and must be sent.
@@ -105,6 +106,10 @@ impl Codec {
             let deflater = self.deflater.get_or_insert_with(|| Box::new(Deflater::new(self.shape)));
             // Sent even if it grew: it is in our window, so it must be in the peer's.
             return deflater.compress(payload, codecs.output());
+        }
+        if self.shape.level == 1 && payload.len() <= quick::PAYLOAD_BYTES_MAX {
+            let (quick, output) = codecs.quick();
+            return quick.compress(payload, self.shape.window_bits, output);
         }
         let (deflater, output) = codecs.fresh_deflater(self.shape);
         deflater?.compress(payload, output).filter(|compressed| compressed.len() < payload.len())

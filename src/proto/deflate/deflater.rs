@@ -21,9 +21,9 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Heap that a compressor of this shape holds (zlib-rs 0.6): twice the window, its chains, a hash table of 65,536
-    /// entries, blocks under way, and some 7 KiB of trees.
+    /// entries, blocks under way, and 3,200 octets of trees and state.
     pub(super) const fn memory_bytes(self) -> usize {
-        (4 << self.window_bits) + (128 << 10) + (7 << (self.memory_level + 6)) + (7 << 10)
+        (4 << self.window_bits) + (128 << 10) + (7 << (self.memory_level + 6)) + 3200
     }
 }
 
@@ -31,6 +31,28 @@ impl Shape {
 #[derive(Debug, Default)]
 pub(super) struct Output {
     octets: Vec<u8>,
+}
+
+impl Output {
+    /// Room for `len` octets, with whatever in it.
+    pub(super) fn room(&mut self, len: usize) -> &mut [u8] {
+        self.trim();
+        if self.octets.len() < len {
+            self.octets.resize(len.max(OUTPUT_BYTES_MIN), 0);
+        }
+        &mut self.octets
+    }
+
+    fn trim(&mut self) {
+        if self.octets.len() > OUTPUT_BYTES_KEPT_MAX {
+            self.octets = Vec::new();
+        }
+    }
+
+    /// The first `len` octets of the room.
+    pub(super) fn written(&self, len: usize) -> Option<&[u8]> {
+        self.octets.get(..len)
+    }
 }
 
 /// Compresses one message after the other.
@@ -77,6 +99,7 @@ impl Deflater {
             return Some(&[0]);
         }
         self.is_fresh = false;
+        output.trim();
         match self.flush(payload, &mut output.octets) {
             Some(len) => output.octets.get(..len),
             None => {
@@ -88,9 +111,6 @@ impl Deflater {
 
     /// Octets written, without the tail.
     fn flush(&mut self, mut payload: &[u8], output: &mut Vec<u8>) -> Option<usize> {
-        if output.len() > OUTPUT_BYTES_KEPT_MAX {
-            *output = Vec::new();
-        }
         let mut len = 0;
         loop {
             if output.len() - len < ROOM_BYTES_MIN {
@@ -103,14 +123,12 @@ impl Deflater {
             let (read, written) = ((self.raw.total_in() - read) as usize, (self.raw.total_out() - written) as usize);
             len += written;
             payload = payload.get(read..)?;
-            if payload.is_empty() && written < size {
+            // Room left: nothing waits for it. Nothing moved: nothing waits either.
+            if written < size && (payload.is_empty() || read + written == 0) {
                 break;
             }
-            if read == 0 && written == 0 {
-                return None;
-            }
         }
-        output.get(..len)?.strip_suffix(&TAIL).map(<[u8]>::len)
+        if payload.is_empty() { output.get(..len)?.strip_suffix(&TAIL).map(<[u8]>::len) } else { None }
     }
 }
 

@@ -29,7 +29,7 @@ pub trait Sink {
 }
 
 /// What a window of 2^15 octets costs beside itself: tables and state (zlib-rs 0.6).
-const STATE_BYTES: usize = 14 << 10;
+const STATE_BYTES: usize = 14_784;
 
 /// Inflates one message after the other.
 pub(super) struct Inflater {
@@ -77,6 +77,10 @@ impl Inflater {
             self.place = Place::Inside;
             let room = sink.room();
             let size = room.len();
+            if size == 0 {
+                debug_assert!(false, "a sink's room is never empty");
+                return Err(InvalidDeflate.into());
+            }
             let (read, written) = (self.raw.total_in(), self.raw.total_out());
             let status = self.raw.decompress(input, room, InflateFlush::NoFlush);
             let (read, written) = ((self.raw.total_in() - read) as usize, (self.raw.total_out() - written) as usize);

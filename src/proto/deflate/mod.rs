@@ -10,6 +10,7 @@ mod deflater;
 mod inflater;
 pub mod negotiation;
 mod pool;
+mod quick;
 
 pub use codec::Codec;
 pub use config::{DeflateConfig, DeflateMode};

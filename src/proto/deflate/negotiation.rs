@@ -37,7 +37,9 @@ pub enum BadAnswer {
     #[error("permessage-deflate is answered with an unknown, repeated or invalid parameter (RFC 7692 §7.1)")]
     Parameter,
     /// §7.1.1.1: who accepts the offer repeats the demand.
-    #[error("permessage-deflate is answered without server_no_context_takeover, which was demanded (RFC 7692 §7.1.1.1)")]
+    #[error(
+        "permessage-deflate is answered without server_no_context_takeover, which was demanded (RFC 7692 §7.1.1.1)"
+    )]
     ServerContext,
 }
 
@@ -140,9 +142,9 @@ pub fn accept(offers: &[Offer<'_>], config: &DeflateConfig) -> Option<(Agreed, S
 pub fn offer(config: &DeflateConfig) -> Option<&'static str> {
     match config.mode {
         DeflateMode::Off => None,
-        DeflateMode::On => Some(
-            "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits",
-        ),
+        DeflateMode::On => {
+            Some("permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits")
+        }
         DeflateMode::Takeover => Some("permessage-deflate; client_max_window_bits"),
     }
 }
@@ -307,9 +309,10 @@ mod tests {
         let agreed = |send_takeover, send_window_bits, receive_takeover| {
             Ok(Some(Agreed { send_takeover, send_window_bits, receive_takeover }))
         };
-        const PARAMETER: Result<Option<Agreed>, BadAnswer> = Err(BadAnswer::Parameter);
+        type Judged = Result<Option<Agreed>, BadAnswer>;
+        const PARAMETER: Judged = Err(BadAnswer::Parameter);
         #[rustfmt::skip]
-        let rows: &[(&str, Result<Option<Agreed>, BadAnswer>, Result<Option<Agreed>, BadAnswer>)] = &[
+        let rows: &[(&str, Judged, Judged)] = &[
             // answer, judged with `On`, judged with `Takeover`
             ("x", Ok(None), Ok(None)),
             ("permessage-deflate", Err(BadAnswer::ServerContext), agreed(true, 15, true)), // §7.1.1.1
@@ -345,8 +348,7 @@ mod tests {
     fn what_our_client_offers_our_server_accepts_and_our_client_likes_the_answer() {
         for client in [ON, TAKEOVER] {
             for server in [ON, TAKEOVER, DeflateConfig { window_bits: 9, ..TAKEOVER }] {
-                let (theirs, answer) =
-                    accept(&offers([offer(&client).unwrap().as_bytes()]).unwrap(), &server).unwrap();
+                let (theirs, answer) = accept(&offers([offer(&client).unwrap().as_bytes()]).unwrap(), &server).unwrap();
                 let ours = check(&offers([answer.as_bytes()]).unwrap(), &client).unwrap().unwrap();
                 assert_eq!(ours.receive_takeover, theirs.send_takeover, "{client:?} {server:?}");
                 assert!(theirs.receive_takeover || !ours.send_takeover, "{client:?} {server:?}");

@@ -3,6 +3,7 @@
 use super::{
     deflater::{Deflater, Output, Shape},
     inflater::Inflater,
+    quick::Quick,
 };
 
 /// Idle inflaters kept. More are in use only while as many compressed messages are under way.
@@ -10,10 +11,12 @@ const INFLATERS_MAX: usize = 4;
 
 /// Compressors, inflaters and output room of one loop; made as they are needed.
 ///
-/// Holds at most one compressor for each window size that peers ask for (15 unless they ask), four idle inflaters, and
-/// about a MiB of output room once a large message was compressed.
+/// Holds a small compressor for short messages (16 KiB), at most one of zlib for each window size that peers ask for (15
+/// unless they ask), four idle inflaters, and output room: up to a MiB, or, until the next message, twice what the last
+/// large one was compressed to.
 #[derive(Debug, Default)]
 pub struct Codecs {
+    quick: Option<Quick>,
     deflaters: Vec<Deflater>,
     inflaters: Vec<Inflater>,
     output: Output,
@@ -23,7 +26,8 @@ impl Codecs {
     /// Heap held by compressors and idle inflaters.
     pub fn memory_bytes(&self) -> usize {
         let deflaters: usize = self.deflaters.iter().map(|deflater| deflater.shape().memory_bytes()).sum();
-        deflaters + self.inflaters.len() * Inflater::memory_bytes()
+        let quick = self.quick.as_ref().map_or(0, |_| Quick::memory_bytes());
+        quick + deflaters + self.inflaters.len() * Inflater::memory_bytes()
     }
 
     /// The compressor of that shape, with nothing in its window, and room for what it writes.
@@ -34,6 +38,11 @@ impl Codecs {
         });
         let deflater = self.deflaters.get_mut(at);
         (deflater.map(|deflater| (deflater.reset(), deflater).1), &mut self.output)
+    }
+
+    /// The compressor for short messages at level 1, and room for what it writes.
+    pub(super) fn quick(&mut self) -> (&mut Quick, &mut Output) {
+        (self.quick.get_or_insert_with(Quick::new), &mut self.output)
     }
 
     pub(super) fn output(&mut self) -> &mut Output {

@@ -4,6 +4,7 @@
 use super::head::{Head, http_version, with_head};
 use super::target::{is_authority, is_resource};
 use super::{Opened, Refusal, accept, accept_key, extensions, token};
+use crate::proto::deflate::negotiation;
 use crate::proto::limits::{Limits, Role};
 
 /// What a client asks for. [`write`](Request::write) makes the head; [`check`] needs the same value to judge the answer.
@@ -105,6 +106,9 @@ pub enum HandshakeError {
         /// The extension's name.
         name: Box<str>,
     },
+    /// permessage-deflate in a way that was not offered.
+    #[error("{0}")]
+    Deflate(#[from] negotiation::BadAnswer),
     /// A subprotocol that we did not offer.
     #[error("the server uses subprotocol {name}, which was not offered")]
     Subprotocol {
@@ -206,7 +210,7 @@ fn is_free_header(name: &str) -> bool {
 /// Judges a complete response head against the request it answers.
 ///
 /// `head` is what [`HeadScanner`](super::HeadScanner) delimited, its empty line included; the octets behind it are
-/// the first frame. The result's path, host and origin are the request's.
+/// the first frame. The result's path, host and origin are the request's. Parameters of extensions are not judged here.
 ///
 /// # Errors
 ///
@@ -233,6 +237,7 @@ pub fn check(head: &[u8], request: &Request<'_>, limits: &Limits) -> Result<Open
             origin: request.origin.map(Into::into),
             subprotocol: judge_subprotocol(&head, request)?,
             extensions: judge_extensions(&head, request)?,
+            deflate: None,
         })
     })
 }

@@ -18,6 +18,8 @@ pub mod token;
 #[cfg(test)]
 mod tests;
 
+use super::deflate;
+
 pub use accept::accept_key;
 pub use client::{HandshakeError, Request, RequestError};
 pub use refusal::Refusal;
@@ -63,4 +65,6 @@ pub struct Opened {
     pub subprotocol: Option<Box<str>>,
     /// The extensions in use, as the 101's `Sec-WebSocket-Extensions` names them.
     pub extensions: Option<Box<str>>,
+    /// permessage-deflate as it was agreed on.
+    pub deflate: Option<deflate::Agreed>,
 }

@@ -4,7 +4,10 @@
 use super::head::{Head, http_version, with_head};
 use super::target::{Target, is_authority};
 use super::{Opened, Refusal, Subprotocols, accept, accept_key, extensions, token};
-use crate::proto::limits::{Role, Settings};
+use crate::proto::{
+    deflate::{Agreed, negotiation},
+    limits::{Role, Settings},
+};
 
 /// Octets of a method that a refusal keeps.
 const METHOD_SHOWN_LEN: usize = 32;
@@ -44,6 +47,7 @@ struct Upgrade<'a> {
     key: &'a [u8],
     origin: Option<&'a str>,
     subprotocol: Option<&'a str>,
+    deflate: Option<(Agreed, String)>,
 }
 
 /// §4.2.1, in the order of a request; then §4.2.2, what the server's owner allows.
@@ -78,11 +82,12 @@ fn judge<'a>(head: &Head<'a>, settings: &Settings) -> Result<Upgrade<'a>, Refusa
         }
     }
     let subprotocol = choose_subprotocol(head, &policy.subprotocols)?;
-    // §9.1: what breaks the grammar fails the handshake. None is spoken yet, so every offer is declined by silence.
-    extensions::offers(head.all("Sec-WebSocket-Extensions"))
+    // §9.1: what breaks the grammar fails the handshake. Extensions that we do not speak are declined by silence.
+    let offers = extensions::offers(head.all("Sec-WebSocket-Extensions"))
         .map_err(|_| Refusal::Invalid { header: "Sec-WebSocket-Extensions" })?;
+    let deflate = negotiation::accept(&offers, &settings.deflate);
 
-    Ok(Upgrade { target, host, key, origin, subprotocol })
+    Ok(Upgrade { target, host, key, origin, subprotocol, deflate })
 }
 
 /// RFC 9112 §3: method, target and version, one space between. A method that is not GET is told only to who speaks our version.
@@ -167,21 +172,18 @@ fn judge_origin<'a>(head: &Head<'a>, origins: Option<&[String]>) -> Result<Optio
     }
 }
 
-/// §4.2.2, `/subprotocol/`. All offers are judged, also those that are not taken.
+/// §4.2.2, `/subprotocol/`.
 fn choose_subprotocol<'a>(head: &Head<'a>, wanted: &Subprotocols) -> Result<Option<&'a str>, Refusal> {
     const HEADER: &str = "Sec-WebSocket-Protocol";
     if !head.has(HEADER) {
         return Ok(None);
     }
-    let mut offered = Vec::new();
-    for element in token::list(head.all(HEADER)) {
-        // §4.1, 10: elements are tokens.
-        offered.push(token::as_token(element).ok_or(Refusal::Invalid { header: HEADER })?);
-    }
     // §11.3.4: 1#token; a header that lists nothing is malformed.
-    if offered.is_empty() {
+    if token::list(head.all(HEADER)).next().is_none() {
         return Err(Refusal::Invalid { header: HEADER });
     }
+    // §4.1, 10: elements are tokens. Looser: others are passed over, since clients offer URLs, and none is ever reflected.
+    let mut offered: Vec<&str> = token::list(head.all(HEADER)).filter_map(token::as_token).collect();
     let chosen = match wanted {
         Subprotocols::First => offered.first().copied(),
         Subprotocols::None => None,
@@ -204,8 +206,12 @@ impl Upgrade<'_> {
         );
         out.extend_from_slice(&accept_key(self.key));
         out.extend_from_slice(b"\r\n");
-        let varying =
-            [("Sec-WebSocket-Protocol: ", self.subprotocol), ("Date: ", Some(date)), ("Server: ", server_name)];
+        let varying = [
+            ("Sec-WebSocket-Protocol: ", self.subprotocol),
+            ("Sec-WebSocket-Extensions: ", self.deflate.as_ref().map(|(_, answer)| answer.as_str())),
+            ("Date: ", Some(date)),
+            ("Server: ", server_name),
+        ];
         for (name, value) in varying {
             // Date and server name are our owner's; a line break in one must not become a header.
             let Some(value) = value.filter(|value| token::is_field_value(value.as_bytes())) else {
@@ -219,12 +225,14 @@ impl Upgrade<'_> {
     }
 
     fn into_opened(self) -> Opened {
+        let (deflate, extensions) = self.deflate.unzip();
         Opened {
             path: self.target.resource(),
             host: Some(self.host.into()),
             origin: self.origin.map(Into::into),
             subprotocol: self.subprotocol.map(Into::into),
-            extensions: None,
+            extensions: extensions.map(Into::into),
+            deflate,
         }
     }
 }

@@ -1,0 +1,21 @@
+//! The real binary over real sockets, ws and wss, grouped by the topics of RFC 6455; and the arrows between the rooms.
+//!
+//! Every test starts servers of its own on ports that the system chooses, so all of them run side by side. Whatever waits
+//! has a deadline, and nothing sleeps to let something happen.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+mod closing;
+mod foreign_client;
+mod framing;
+mod hostile;
+mod limits;
+mod opening_handshake;
+mod order;
+mod rooms;
+mod serve_command;
+mod timeouts;
+mod tls;
+mod utf8;

@@ -1,0 +1,22 @@
+//! What all tests need: the server as a process, a client that knows frames and no more, and tables of conversations.
+
+pub(crate) mod client;
+pub(crate) mod http;
+pub(crate) mod process;
+pub(crate) mod table;
+pub(crate) mod wire;
+
+use std::{thread, time::Duration};
+
+/// How long anything may take that should happen at once. Long, because a test machine may be busy; a test that waits
+/// this long fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Does the same for all of them side by side: for tests that mostly wait.
+pub(crate) fn at_once<T: Send>(all: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
+    thread::scope(|scope| {
+        for one in all {
+            scope.spawn(|| test(one));
+        }
+    });
+}
