@@ -1,5 +1,7 @@
 //! The commands that connect, as a shell runs them: `wslab ping` and `wslab autobahn-client` against peers on loopback.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read, Write as _},
