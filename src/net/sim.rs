@@ -24,6 +24,21 @@ pub(crate) struct SimSocket {
     pub(crate) write_cut: Cut,
     /// How often something was sent.
     pub(crate) sends: usize,
+    /// System calls of any kind, those that would have blocked included.
+    pub(crate) calls: usize,
+    /// Input has arrived since the edges were taken.
+    arrived: bool,
+    /// Sending has stopped short since there was last an edge for it.
+    starved: bool,
+}
+
+/// What an edge-triggered poll reports of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Edges {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The peer's FIN is behind the input.
+    pub(crate) ended: bool,
 }
 
 /// How one direction is cut.
@@ -52,24 +67,52 @@ impl SimSocket {
             read_cut,
             write_cut,
             sends: 0,
+            calls: 0,
+            arrived: false,
+            starved: true,
         }
+    }
+
+    /// The peer's octets arrive.
+    pub(crate) fn arrive(&mut self, octets: &[u8]) {
+        self.inbound.extend(octets);
+        self.arrived |= !octets.is_empty();
+    }
+
+    /// The peer's FIN arrives.
+    pub(crate) fn arrive_fin(&mut self) {
+        self.arrived |= !self.inbound_fin;
+        self.inbound_fin = true;
+    }
+
+    /// The edges since they were taken last; `None`: there was none. An edge is told once: input that is left lying, or room
+    /// that is not used, is not told of again. But what a cut read left counts as arrived after it, as room does after a cut
+    /// write. An event may also come for another reason, and then tells how things stand: `anyway`.
+    pub(crate) fn take_edges(&mut self, anyway: bool) -> Option<Edges> {
+        let has_room = self.outbound.len() < self.outbound_max && !self.outbound_fin;
+        let readable = self.arrived || anyway && (self.inbound_fin || !self.inbound.is_empty());
+        let writable = has_room && (self.starved || anyway);
+        self.arrived = false;
+        self.starved &= !has_room;
+        (readable || writable).then_some(Edges { readable, writable, ended: readable && self.inbound_fin })
     }
 }
 
 impl Cut {
-    fn next(&mut self, octets: usize) -> io::Result<usize> {
+    /// Octets of the next call; 0: it would block.
+    fn next(&mut self, octets: usize) -> usize {
         match self {
-            Self::Whole => Ok(octets),
-            Self::Octets(max) => Ok(octets.min(*max)),
+            Self::Whole => octets,
+            Self::Octets(max) => octets.min(*max),
             Self::Random(seed) => {
                 // xorshift64: enough to cut at odd places, and the same every time.
                 *seed ^= *seed << 13;
                 *seed ^= *seed >> 7;
                 *seed ^= *seed << 17;
                 if seed.is_multiple_of(5) {
-                    return Err(io::ErrorKind::WouldBlock.into());
+                    return 0;
                 }
-                Ok(octets.min(1 + (*seed >> 32) as usize % 4096))
+                octets.min(1 + (*seed >> 32) as usize % 4096)
             }
         }
     }
@@ -77,10 +120,15 @@ impl Cut {
 
 impl Socket for SimSocket {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
         if self.inbound.is_empty() {
             return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
-        let n = self.read_cut.next(buf.len().min(self.inbound.len()))?;
+        let n = self.read_cut.next(buf.len().min(self.inbound.len()));
+        self.arrived |= n < buf.len() && n < self.inbound.len();
+        if n == 0 && !buf.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let mut filled = 0;
         while filled < n {
             filled += self.inbound.read(&mut buf[filled..n])?;
@@ -89,10 +137,12 @@ impl Socket for SimSocket {
     }
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.calls += 1;
         if self.outbound_fin {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let n = self.write_cut.next(buf.len())?.min(self.outbound_max.saturating_sub(self.outbound.len()));
+        let n = self.write_cut.next(buf.len()).min(self.outbound_max.saturating_sub(self.outbound.len()));
+        self.starved |= n < buf.len();
         if n == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -106,6 +156,7 @@ impl Socket for SimSocket {
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {
+        self.calls += 1;
         self.outbound_fin = true;
         Ok(())
     }

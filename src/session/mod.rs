@@ -10,3 +10,6 @@ mod sessions;
 pub use handler::{ConnId, Handler};
 pub use pump::{Pumped, Session, Shared};
 pub use sessions::{Readiness, Sessions, TurnHook};
+
+#[cfg(test)]
+mod tests;
