@@ -299,5 +299,5 @@ pub(super) fn check_all(
 
 #[test]
 fn a_random_conversation_is_answered_in_order_and_leaves_nothing_behind() {
-    check_all("a_random_conversation_is_answered", 400, |socket| (Transport::Plain(socket), Box::new(PlainPeer)));
+    check_all("a_random_conversation_is_answered", 40, |socket| (Transport::Plain(socket), Box::new(PlainPeer)));
 }

@@ -148,7 +148,7 @@ fn an_idle_timeout_does_not_count_while_we_do_not_listen() {
 fn compressed_bombs_are_answered_a_mebibyte_and_a_message_a_turn() {
     const INFLATED_BYTES_MAX: usize = 1 << 20;
     let request = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
-    for (message_bytes, count) in [(16 << 20, 3), (1 << 20, 5), (100_000, 50), (4096, 1000), (100, 20_000)] {
+    for (message_bytes, count) in [(2 << 20, 2), (4096, 300)] {
         for answers in [&[Answer::Nothing], &[Answer::Reply]] {
             let case = format!("{count} messages of {message_bytes} octets, {answers:?}");
             let mut peer = Peer::asking(&request, Settings::default(), App::new(answers, Random(1)));

@@ -58,7 +58,7 @@ fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind
     let client = client_config(Trust::Roots(chain.clone())).unwrap();
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
     let server: Arc<ServerConfig> = server_config(chain, key).unwrap();
-    check_all("a_random_conversation_over_tls", 100, |socket| {
+    check_all("a_random_conversation_over_tls", 15, |socket| {
         let peer = ClientConnection::new(client.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
         let ours = TlsStream::server(socket, server.clone()).unwrap();
         (Transport::Tls(Box::new(ours)), Box::new(TlsPeer(peer)))
