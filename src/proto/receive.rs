@@ -145,7 +145,7 @@ impl Turn<'_> {
                 self.fail(ProtocolError::InvalidUtf8);
                 return None;
             }
-            // §7.1.4-ish: what comes after our own Close is read, checked, and dropped.
+            // What comes after our own Close is read, checked, and dropped: no answer could be sent any more (§5.5.1).
             return matches!(self.connection.phase, Phase::Open).then_some(Step::Whole(kind, at));
         }
         let message = match &mut self.connection.message {
