@@ -356,6 +356,33 @@ fn a_client_masks_leaves_tcp_to_the_server_and_refuses_masked_frames() {
 }
 
 #[test]
+fn a_keep_alive_ping_that_crosses_the_high_water_mark_loses_no_message_end() {
+    let second = Duration::from_secs(1);
+    let settings = Settings {
+        limits: Limits { queue_high_bytes: 100, queue_low_bytes: 10, ..Limits::DEFAULT },
+        timeouts: Timeouts { ping: Some(second), ..Timeouts::default() },
+        ..Settings::default()
+    };
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    let mut connection = opened(Role::Server, settings, start);
+    let frame = masked(0x82, &[7; 20_000]);
+    let mut turn = connection.turn(&mut workspace, start);
+    turn.sender().binary(&[0; 96]).unwrap();
+    turn.spare()[..4000].copy_from_slice(&frame[..4000]);
+    turn.filled(4000);
+    assert!(turn.receive().is_none());
+    drop(turn);
+
+    let mut turn = connection.turn(&mut workspace, start + second);
+    turn.handle_timeout();
+    let rest = &frame[4000..];
+    turn.spare_payload().unwrap()[..rest.len()].copy_from_slice(rest);
+    turn.filled_payload(rest.len());
+    let received = turn.receive().unwrap();
+    assert!(matches!(received.event, Event::Message(message) if message.payload() == [7; 20_000]));
+}
+
+#[test]
 fn an_idle_connection_is_small() {
     // Measured with its socket and its place in the slab in ARCHITECTURE.md.
     assert!(size_of::<Connection>() <= 232, "{} octets", size_of::<Connection>());
