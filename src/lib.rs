@@ -12,6 +12,8 @@
 //! [`client::Client`] takes the same handlers to the other end.
 
 #[cfg(feature = "cli")]
+pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
 pub mod net;

@@ -29,7 +29,8 @@ const ROOMS: &[Room] = &[
     Room { name: "session", may_name: &["proto", "net"], may_not_say: &["mio", "std::net"] },
     Room { name: "server", may_name: &["session", "proto", "net"], may_not_say: &[] },
     Room { name: "client", may_name: &["session", "proto", "net"], may_not_say: &[] },
-    Room { name: "cli", may_name: &["server", "client", "session", "proto", "net"], may_not_say: &[] },
+    Room { name: "bench", may_name: &["client", "session", "proto", "net"], may_not_say: &[] },
+    Room { name: "cli", may_name: &["bench", "server", "client", "session", "proto", "net"], may_not_say: &[] },
 ];
 
 impl Room {

@@ -1,0 +1,137 @@
+//! What one piece of a run measured: one target, one phase, one round. Everything a result says is derived from these, so
+//! that results of several rounds or machines can be added without loss. All times are nanoseconds.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use hdrhistogram::Histogram;
+
+/// The longest time that is told apart from longer ones: an hour, in nanoseconds.
+pub const LONGEST_NANOS: u64 = 3_600_000_000_000;
+
+/// A histogram of nanoseconds, 1 ns to an hour, with 3 significant digits. What is longer counts as an hour.
+pub fn histogram() -> Histogram<u64> {
+    // These bounds are valid, see the test: the fallback is never built.
+    Histogram::new_with_bounds(1, LONGEST_NANOS, 3)
+        .unwrap_or_else(|_| Histogram::new(3).unwrap_or_else(|_| unreachable!()))
+}
+
+/// One target, one phase (size, connections, scenario), one round.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// When the first message that counts was due.
+    pub started: SystemTime,
+    /// From there until the last message that counts was due or sent; what is still under way is waited for beyond it.
+    pub wall: Duration,
+    /// Connections open when it began.
+    pub connections: u64,
+    /// Messages (handshakes in the scenario `connect`, Pings in `ping`) that were sent.
+    pub sent: u64,
+    /// Those whose answer came in time and was right.
+    pub completed: u64,
+    /// Payload octets sent.
+    pub payload_bytes_sent: u64,
+    /// Payload octets received.
+    pub payload_bytes_received: u64,
+    /// Messages a second that were asked for. `None`: closed loop.
+    pub wanted_rate: Option<f64>,
+    /// From the intended send time to the answer. Empty in a closed loop, which has no intended times.
+    pub response: Histogram<u64>,
+    /// From the actual write to the answer.
+    pub service: Histogram<u64>,
+    /// From the intended send time to the actual write. Empty in a closed loop.
+    pub lateness: Histogram<u64>,
+    /// From connect(2) to the 101, for the connections of this piece.
+    pub handshake: Histogram<u64>,
+    /// The same over time, in intervals of equal length from `started` on.
+    pub series: Vec<Interval>,
+    /// What went wrong, by kind: how often, and the first one in words.
+    pub errors: BTreeMap<ErrorKind, (u64, String)>,
+    /// The generator itself.
+    pub generator: Usage,
+    /// The target's process, where it runs here and is known.
+    pub served: Option<Served>,
+}
+
+/// A stretch of a run, for plots over time.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    /// From the piece's `started`.
+    pub begins: Duration,
+    /// How long it is.
+    pub length: Duration,
+    /// Messages sent within it.
+    pub sent: u64,
+    /// Answers received within it.
+    pub completed: u64,
+    /// Errors within it.
+    pub errors: u64,
+    /// Latency of the answers received within it: response time in an open loop, service time in a closed one.
+    pub latency: Histogram<u64>,
+}
+
+/// What can go wrong with a message or connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorKind {
+    /// TCP could not be connected.
+    Connect,
+    /// TLS failed: certificate, version, alert.
+    Tls,
+    /// The opening handshake was refused or broken.
+    Handshake,
+    /// The peer closed, with a Close frame or without.
+    Closed,
+    /// The connection was reset or failed in mid-run.
+    Io,
+    /// The peer broke the protocol.
+    Protocol,
+    /// An answer differs from what was sent, or nobody asked for it.
+    WrongEcho,
+    /// No answer in time.
+    Timeout,
+    /// This machine ran out of ports or descriptors.
+    Resources,
+}
+
+/// What the generator's threads used.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// CPU time, user and system, while the piece ran.
+    pub cpu: Duration,
+    /// Of that time, how long it ran.
+    pub wall: Duration,
+    /// How long a runnable generator waited for a core (`/proc/thread-self/schedstat`).
+    pub run_queue: Duration,
+}
+
+/// What the target's process used, from `/proc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Served {
+    /// CPU time of all its threads while the piece ran.
+    pub cpu: Duration,
+    /// Resident memory before the connections were opened, octets.
+    pub rss_before: u64,
+    /// The same with all of them open, before load.
+    pub rss_connected: u64,
+    /// The most there was (`VmHWM`).
+    pub rss_peak: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_tells_nanoseconds_from_an_hour_with_three_digits() {
+        let mut histogram = histogram();
+        for value in [1, 999, 1_000_000, LONGEST_NANOS] {
+            histogram.saturating_record(value);
+            let back = histogram.highest_equivalent(value);
+            assert!(back >= value && back - value <= value / 1000, "{value} came back as {back}");
+        }
+        histogram.saturating_record(u64::MAX);
+        assert_eq!(histogram.len(), 5);
+    }
+}

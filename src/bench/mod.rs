@@ -1,0 +1,9 @@
+//! The load generator and what it measured: plans, pacing, histograms, statistics, results as documents.
+//!
+//! It drives any WebSocket server over the client role, and doubts itself first: latency counts from the time a message was
+//! *meant* to be sent, how late the generator was is recorded beside it, and a run in which the generator was the bottleneck
+//! says so. Prints nothing; the command line does.
+
+pub mod measured;
+
+pub use measured::{ErrorKind, Interval, Measured, Served, Usage, histogram};
