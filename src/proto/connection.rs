@@ -38,19 +38,16 @@ pub struct Connection {
     pub(super) codec: Option<Box<Codec>>,
     pub(super) outbox: Outbox,
     /// Input that could not be decoded when the turn ended: an unfinished header, or all of it under backpressure.
-    pub(super) carry: Vec<u8>,
+    pub(super) carry: Box<[u8]>,
     /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
     pub(super) paused: bool,
-    /// When a keep-alive Ping was sent last; before `heard`: it was answered, or there was none.
-    pub(super) pinged: Instant,
     /// How the connection ended, until that was reported.
     pub(super) ended: Option<Box<Closure>>,
-    /// When the phase began, as far as a deadline counts from there.
+    /// When the phase began, as far as a deadline counts from there; while it is open, when a keep-alive Ping was sent last
+    /// (before `heard`: it was answered, or there was none).
     pub(super) since: Instant,
     /// When the peer was last heard.
     pub(super) heard: Instant,
-    /// Since when the socket has taken none of the queued output; `None`: nothing is queued.
-    pub(super) stalled: Option<Instant>,
 }
 
 /// Where a connection is in its life (RFC 6455 §4, §7).
@@ -242,13 +239,11 @@ impl Connection {
             control: None,
             codec: None,
             outbox: Outbox::default(),
-            carry: Vec::new(),
+            carry: Box::default(),
             paused: false,
-            pinged: now,
             ended: None,
             since: now,
             heard: now,
-            stalled: None,
         }
     }
 
@@ -316,13 +311,13 @@ impl Connection {
             + message
             + self.control.as_ref().map_or(0, |_| size_of::<Held>())
             + self.outbox.len()
-            + self.carry.capacity()
+            + self.carry.len()
     }
 
     /// When [`Turn::handle_timeout`] must be called at the latest, and for which wait.
     pub fn next_deadline(&self) -> Option<(Instant, Wait)> {
         let timeouts = &self.settings.timeouts;
-        let stall = |limit: Duration| self.stalled.map(|since| (since + limit, Wait::WriteStall));
+        let stall = |limit: Duration| self.outbox.stalled().map(|since| (since + limit, Wait::WriteStall));
         match self.phase {
             Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
@@ -330,7 +325,7 @@ impl Connection {
                 let listening = !self.paused;
                 let idle = timeouts.idle.filter(|_| listening).map(|limit| (self.heard + limit, Wait::Idle));
                 let ping = timeouts.ping.filter(|_| listening);
-                let ping = ping.map(|limit| (self.heard.max(self.pinged) + limit, Wait::Idle));
+                let ping = ping.map(|limit| (self.heard.max(self.since) + limit, Wait::Idle));
                 [stall(timeouts.write_stall), idle, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,

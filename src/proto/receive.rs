@@ -306,7 +306,7 @@ impl Turn<'_> {
             self.workspace.pool.give(message.buffer);
         }
         connection.control = None;
-        connection.carry = Vec::new();
+        connection.carry = Box::default();
     }
 
     /// The opening handshake's octets.

@@ -190,7 +190,7 @@ impl<'t> Turn<'t> {
                     self.connection.ended = Some(Box::new(Closure::TimedOut(wait)));
                     let _ = self.sender().close(CloseCode::GOING_AWAY, "idle");
                 } else {
-                    self.connection.pinged = self.now;
+                    self.connection.since = self.now;
                     let _ = self.sender().ping(b"");
                 }
             }
@@ -301,9 +301,6 @@ impl<'t> Turn<'t> {
     pub fn advance(&mut self, len: usize) {
         let Workspace { window, lanes, pool, .. } = &mut *self.workspace;
         self.connection.outbox.advance(len, lanes, window, pool);
-        if len > 0 {
-            self.connection.stalled = None;
-        }
     }
 
     /// The connection whose turn it is.
@@ -333,13 +330,9 @@ impl Drop for Turn<'_> {
         let Turn { connection, workspace, now, .. } = self;
         let Workspace { window, input, lanes, .. } = &mut **workspace;
         connection.outbox.stash(lanes, window);
-        if connection.outbox.len() == 0 {
-            connection.stalled = None;
-        } else if connection.stalled.is_none() {
-            connection.stalled = Some(*now);
-        }
+        connection.outbox.note_stall(*now);
         if input.start < input.end && !matches!(connection.phase, Phase::Done(_)) {
-            connection.carry = window.get(input.clone()).unwrap_or_default().to_vec();
+            connection.carry = window.get(input.clone()).unwrap_or_default().into();
         }
         workspace.end_turn();
     }
