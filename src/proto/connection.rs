@@ -29,6 +29,8 @@ pub struct Connection {
     pub(super) settings: Arc<Settings>,
     pub(super) role: Role,
     pub(super) phase: Phase,
+    /// What the phase of that name needs; `None` in every other.
+    pub(super) opening: Option<Box<Opening>>,
     pub(super) decoder: FrameDecoder,
     /// A message that came in parts, so far.
     pub(super) message: Option<Box<Assembly>>,
@@ -54,7 +56,7 @@ pub struct Connection {
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The opening handshake is under way.
-    Opening(Box<Opening>),
+    Opening,
     /// Messages flow both ways.
     Open,
     /// Our Close is queued or sent, the peer's has not come.
@@ -233,7 +235,8 @@ impl Connection {
         Connection {
             settings,
             role,
-            phase: Phase::Opening(Box::new(opening)),
+            phase: Phase::Opening,
+            opening: Some(Box::new(opening)),
             decoder: FrameDecoder::default(),
             message: None,
             control: None,
@@ -266,7 +269,7 @@ impl Connection {
 
     /// Whether the opening handshake is under way.
     pub fn is_opening(&self) -> bool {
-        matches!(self.phase, Phase::Opening(_))
+        matches!(self.phase, Phase::Opening)
     }
 
     /// What the owner of the socket must do.
@@ -302,8 +305,7 @@ impl Connection {
 
     /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers cost.
     pub fn held_bytes(&self) -> usize {
-        let opening =
-            if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
+        let opening = self.opening.as_ref().map_or(0, |opening| opening.head.capacity() + size_of::<Opening>());
         let message = self.message.as_ref().map_or(0, |message| message.buffer.allocated() + size_of::<Assembly>());
         let codec = self.codec.as_ref().map_or(0, |codec| size_of::<Codec>() + codec.memory_bytes());
         opening
@@ -319,7 +321,7 @@ impl Connection {
         let timeouts = &self.settings.timeouts;
         let stall = |limit: Duration| self.outbox.stalled().map(|since| (since + limit, Wait::WriteStall));
         match self.phase {
-            Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
+            Phase::Opening => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
                 // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
                 let listening = !self.paused;

@@ -83,9 +83,9 @@ impl Turn<'_> {
             }
             match self.connection.phase {
                 Phase::Open | Phase::Closing => {}
-                Phase::Opening(_) => match self.open() {
+                Phase::Opening => match self.open() {
                     Some(step) => return Some(step),
-                    None if matches!(self.connection.phase, Phase::Opening(_)) => return None,
+                    None if matches!(self.connection.phase, Phase::Opening) => return None,
                     None => continue,
                 },
                 Phase::Done(_) => {
@@ -306,12 +306,13 @@ impl Turn<'_> {
             self.workspace.pool.give(message.buffer);
         }
         connection.control = None;
+        connection.opening = None;
         connection.carry = Box::default();
     }
 
     /// The opening handshake's octets.
     fn open(&mut self) -> Option<Step> {
-        let Phase::Opening(opening) = &mut self.connection.phase else { return None };
+        let Some(opening) = &mut self.connection.opening else { return None };
         let settings = &*self.connection.settings;
         let Workspace { window, input, lanes, date, .. } = &mut *self.workspace;
         let octets = window.get(input.clone()).unwrap_or_default();
@@ -350,7 +351,7 @@ impl Turn<'_> {
             self.connection.outbox.begin_head(lanes.spill.len() - start, lanes);
         }
         self.connection.codec = opened.deflate.map(|agreed| Box::new(Codec::new(agreed, &settings.deflate)));
-        self.connection.phase = Phase::Open;
+        (self.connection.phase, self.connection.opening) = (Phase::Open, None);
         self.connection.heard = self.now;
         Some(Step::Open(Box::new(opened)))
     }
