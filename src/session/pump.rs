@@ -346,10 +346,13 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
             None => {
                 let slices = turn.transmit();
-                if slices.is_empty() {
-                    return transport.flush(tls);
-                }
-                (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
+                let taken = match *slices {
+                    [] => return transport.flush(tls),
+                    // An answer to a Close, or a refusal: the FIN behind it can share its segment.
+                    [ref one] if turn.connection().shutdown() == Shutdown::Flush => transport.write_last(tls, one)?,
+                    ref several => transport.write(tls, several)?,
+                };
+                (slices.iter().map(|slice| slice.len()).sum(), taken)
             }
         };
         if taken == 0 && transport.is_handshaking() {
