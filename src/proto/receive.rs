@@ -33,7 +33,7 @@ impl Turn<'_> {
     /// What nearly every message is: one unfragmented masked frame that is whole in the window, between frames of a server's
     /// open connection. Everything else, the illegal included, is [`Turn::step`]'s, which judges octet by octet; that both
     /// see the same is the chop-independence law's to prove. 15 ns a 64-octet echo instead of 39 (`core`, pipelined).
-    #[inline]
+    #[inline(always)]
     pub(super) fn next_whole(&mut self) -> Option<(MessageKind, Range<usize>)> {
         let Turn { connection, workspace, landed, inflated, .. } = self;
         let limits = &connection.settings.limits;
@@ -366,7 +366,7 @@ fn tap_in(workspace: &mut Workspace, header: &FrameHeader, at: Range<usize>) {
 
 /// The kind, header size, payload length and key of a masked data frame with FIN, no RSV and a length of at most 16 bits
 /// in its shortest form, that is whole in `input`.
-#[inline]
+#[inline(always)]
 fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, MaskKey)> {
     let (&[first, second], rest) = input.split_first_chunk()?;
     let kind = match first {

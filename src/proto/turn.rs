@@ -1,8 +1,9 @@
 //! A connection's turn at the loop's workspace: octets in, events out, answers in, octets to send out.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use super::{
+    assembler::MessageKind,
     close::CloseCode,
     connection::{Closure, Connection, Phase, Shutdown, Wait},
     frame::{FrameHeader, Place},
@@ -222,28 +223,40 @@ impl<'t> Turn<'t> {
     }
 
     /// The next event. `None`: everything that can be decoded now is.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Option<Received<'_>> {
         if !self.has_undecoded() {
             return None;
         }
-        let step = match self.next_whole() {
-            Some((kind, at)) => Step::Whole(kind, at),
-            None => self.step()?,
-        };
-        let Workspace { window, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
-        let base = match &step {
-            // The answers so far and the message lie in the same window, in this order.
-            Step::Whole(_, at) if lanes.run.start == lanes.run.end => at.start - HEADROOM,
-            Step::Whole(..) => lanes.run.end,
-            _ => window.len(),
-        };
+        match self.next_whole() {
+            Some((kind, at)) => Some(self.whole(kind, at)),
+            None => self.receive_other(),
+        }
+    }
+
+    /// A message that arrived whole, at this range of the window.
+    #[inline(always)]
+    fn whole(&mut self, kind: MessageKind, at: Range<usize>) -> Received<'_> {
+        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+        // The answers so far and the message lie in the same window, in this order.
+        let base = if lanes.run.start == lanes.run.end { at.start - HEADROOM } else { lanes.run.end };
         let (answers, rest) = window.split_at_mut(base);
+        let octets = rest.get_mut(..at.end - base).unwrap_or_default();
+        let event = Event::Message(Message::in_window(kind, octets, base, at.start - base));
+        let sender =
+            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
+        Received { event, sender }
+    }
+
+    #[inline(never)]
+    fn receive_other(&mut self) -> Option<Received<'_>> {
+        let step = match self.step()? {
+            Step::Whole(kind, at) => return Some(self.whole(kind, at)),
+            step => step,
+        };
+        let Workspace { window: answers, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
         let event = match step {
-            Step::Whole(kind, at) => {
-                let octets = rest.get_mut(..at.end - base).unwrap_or_default();
-                Event::Message(Message::in_window(kind, octets, base, at.start - base))
-            }
+            Step::Whole(..) => return None, // dealt with above
             Step::Assembled => {
                 let message = message.as_mut()?;
                 Event::Message(Message::assembled(message.kind, &mut message.buffer))
