@@ -94,6 +94,7 @@ pub(super) static KEYS: &[Key] = &[
     key("no_tls", "", LISTENERS, "Do not listen for wss at all", Slot::Switch(|o| &mut o.no_tls)),
     key("backlog", "N", LISTENERS, "Accept queue of each listener, in connections", Slot::Backlog(|o| &mut o.server.backlog)),
     key("workers", "N", LISTENERS, "Event loops, one thread each, sharing the ports", Slot::Count(1024, |o| &mut o.workers)),
+    key("busy_poll", "TIME", LISTENERS, "Look for events so long before sleeping, e.g. 100us: less latency for a core; \"0s\" sleeps at once", Slot::TimeOrZero(|o| &mut o.server.busy_poll)),
     key("reuse_port", "", LISTENERS, "Share the ports with other processes of this user too (SO_REUSEPORT)", Slot::Switch(|o| &mut o.server.reuse_port)),
 
     key("tls_cert", "PEM", CERTIFICATES, "Certificate chain for wss; \"local\" is one for localhost that wslab makes", Slot::PathOrLocal(|o| &mut o.tls_cert)),

@@ -73,7 +73,7 @@ impl<H: Handler> Server<H> {
             let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
             BindError { addr, tls, source }
         };
-        let kernel = Mio::new().map_err(on_poll)?;
+        let kernel = Mio::new(config.busy_poll).map_err(on_poll)?;
         let (sender, commands) = channel();
         let handle = Handle::new(sender, kernel.registry(), WAKER).map_err(on_poll)?;
         let mut inner = Loop::new(kernel, config, handler, commands);
@@ -83,6 +83,12 @@ impl<H: Handler> Server<H> {
             let on_error = |source| BindError { addr, tls, source };
             let mut listener =
                 Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
+            #[cfg(target_os = "linux")]
+            if !config.busy_poll.is_zero()
+                && let Err(error) = listener.set_busy_poll(config.busy_poll)
+            {
+                tracing::debug!(%addr, %error, "the kernel does not busy-poll for us; this loop does");
+            }
             inner.kernel.watch(&mut listener, door_token(door)).map_err(on_error)?;
             let addr = listener.local_addr().map_err(on_error)?;
             inner.reception.open(listener, addr, tls);
