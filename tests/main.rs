@@ -7,6 +7,7 @@
 
 mod support;
 
+mod busy_poll;
 mod closing;
 mod foreign_client;
 mod framing;
