@@ -18,3 +18,6 @@ pub use config::Config;
 pub use control::Handle;
 pub use echo::Echo;
 pub use workers::Workers;
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use rustls::{
 use super::law::{Peer, check_all};
 use crate::net::{TlsStream, Transport, Trust, client_config, server_config, sim::SimSocket};
 
-struct TlsPeer(ClientConnection);
+pub(crate) struct TlsPeer(pub(crate) ClientConnection);
 
 impl TlsPeer {
     fn flush(&mut self, socket: &mut SimSocket) {
