@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    accept::Reception,
+    accept::{Reception, WARNING_INTERVAL},
     config::Config,
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
@@ -42,6 +42,8 @@ pub(super) struct Loop<K: Kernel, H> {
     pub(super) handler: H,
     commands: Receiver<Command>,
     grace: Duration,
+    memory_bytes_max: usize,
+    shed_warned: Option<Instant>,
     state: State,
     date_due: Instant,
 }
@@ -83,11 +85,13 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         };
         Loop {
             kernel,
-            reception: Reception::new(config.settings.clone(), config.tls.clone(), config.connections_max),
+            reception: Reception::new(config),
             sessions: Sessions::new(shared, hook),
             handler,
             commands,
             grace: config.grace,
+            memory_bytes_max: config.memory_bytes_max,
+            shed_warned: None,
             state: State::Serving,
             date_due: now,
         }
@@ -153,10 +157,40 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         }
         self.sessions.pump_listed(&mut listed, &mut self.handler);
         self.sessions.on_deadlines(&mut self.handler);
-        if self.sessions.reap() > 0 {
-            self.reception.on_descriptors_back();
-        }
+        self.reap();
+        self.keep_memory_bounded();
         self.accept();
+    }
+
+    fn reap(&mut self) {
+        let Loop { sessions, reception, .. } = self;
+        sessions.reap_with(|id| reception.leave(id));
+    }
+
+    /// Where connections hold more than they may together, the one that holds most goes, until they do not.
+    #[inline]
+    fn keep_memory_bounded(&mut self) {
+        if self.sessions.held_bytes() > 0 && self.sessions.memory_bytes() > self.memory_bytes_max {
+            self.shed();
+        }
+    }
+
+    #[cold]
+    fn shed(&mut self) {
+        // What nobody uses goes first.
+        self.sessions.shared.workspace.trim();
+        while self.sessions.memory_bytes() > self.memory_bytes_max {
+            // The rest is the loop's own.
+            let Some(id) = self.sessions.largest() else { return };
+            let now = self.sessions.shared.now;
+            if self.shed_warned.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                self.shed_warned = Some(now);
+                tracing::warn!(memory_max = self.memory_bytes_max, "memory has run out: closing who holds most");
+            }
+            self.sessions.shed(id, &mut self.handler);
+            self.reap();
+            self.sessions.shared.workspace.trim();
+        }
     }
 
     #[inline]

@@ -127,6 +127,12 @@ impl<S: Socket> Sessions<S> {
         slot_mut(&mut self.slots, id).map(|slot| &mut slot.session)
     }
 
+    /// Heap octets that the sessions hold.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.census.held_bytes()
+    }
+
     /// Heap octets that the sessions hold, and the loop for them: what they have received and not decoded, assembled, queued and
     /// not sent, TLS's share of these, compressors, pooled buffers.
     #[inline]
