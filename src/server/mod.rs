@@ -19,3 +19,6 @@ pub use config::{Config, ConfigError};
 pub use control::Handle;
 pub use echo::Echo;
 pub use workers::Workers;
+
+#[cfg(test)]
+mod tests;

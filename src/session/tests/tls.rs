@@ -22,7 +22,7 @@ use crate::{
     session::{Pumped, Session, Shared},
 };
 
-struct TlsPeer(ClientConnection);
+pub(crate) struct TlsPeer(pub(crate) ClientConnection);
 
 impl TlsPeer {
     fn flush(&mut self, socket: &mut SimSocket) {
