@@ -13,6 +13,7 @@ mod faults;
 mod foreign_client;
 mod framing;
 mod hostile;
+mod hostile_thousands;
 mod library;
 mod limits;
 mod opening_handshake;

@@ -12,8 +12,8 @@ use crate::{
     proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace, handshake::Refusal},
 };
 
-/// One session's share of a turn: octets read before the others get theirs.
-const TURN_BYTES: usize = 256 << 10;
+/// One session's share of a turn at most: octets read before the others get theirs.
+pub const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
@@ -31,6 +31,8 @@ pub struct Shared {
     pub linger: Duration,
     /// How much of it.
     pub linger_bytes_max: usize,
+    /// One session's share of the turn: octets read before the others get theirs. Less where there are many.
+    pub turn_bytes: usize,
 }
 
 impl Shared {
@@ -206,7 +208,7 @@ impl<S: Socket> Session<S> {
         let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
-        let mut budget = TURN_BYTES;
+        let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         loop {
             deliver(&mut turn, id, opened, handler);
@@ -238,7 +240,7 @@ impl<S: Socket> Session<S> {
                 in_budget = false;
                 break;
             }
-            match read(transport, &mut turn, &mut shared.tls) {
+            match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
@@ -289,7 +291,7 @@ impl<S: Socket> Session<S> {
     }
 
     fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
-        let (mut octets_left, mut budget) = (octets_left, TURN_BYTES);
+        let (mut octets_left, mut budget) = (octets_left, shared.turn_bytes);
         while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
                 Ok(Discard::Data { n, drained }) if n < octets_left => {
@@ -402,13 +404,20 @@ fn read<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
     tls: &mut TlsScratch,
+    octets_max: usize,
 ) -> io::Result<(usize, bool, bool)> {
     // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
     let direct = matches!(transport, Transport::Plain(_)).then(|| turn.spare_payload()).flatten();
     let into_message = direct.is_some();
     let room = match direct {
+        // Payload costs little an octet.
         Some(room) => room,
-        None => turn.spare(),
+        // It may be thousands of frames.
+        None => {
+            let room = turn.spare();
+            let len = room.len().min(octets_max);
+            room.get_mut(..len).unwrap_or_default()
+        }
     };
     if room.is_empty() {
         debug_assert!(false, "a session that wants to read has room");
