@@ -7,11 +7,15 @@
 
 mod support;
 
+mod bounds;
 mod busy_poll;
 mod closing;
+mod faults;
 mod foreign_client;
 mod framing;
 mod hostile;
+mod hostile_thousands;
+mod library;
 mod limits;
 mod opening_handshake;
 mod order;

@@ -307,6 +307,7 @@ impl Turn<'_> {
         }
         connection.control = None;
         connection.opening = None;
+        connection.codec = None;
         connection.carry = Box::default();
     }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    accept::Reception,
+    accept::{Reception, WARNING_INTERVAL},
     config::Config,
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
@@ -17,8 +17,15 @@ use super::{
 use crate::{
     net::TlsScratch,
     proto::Workspace,
-    session::{ConnId, Handler, Readiness, Sessions, Shared, TurnHook},
+    session::{ConnId, Handler, Readiness, Sessions, Shared, TURN_BYTES_MAX, TurnHook},
 };
+
+/// Octets that all sessions of a turn read together, while each has its least share.
+const CROWD_BYTES: usize = 1 << 20;
+/// The least share: some 700 Pings, which take 30 µs.
+const TURN_BYTES_MIN: usize = 4 << 10;
+/// How long the ready list is pumped before the poll is asked again.
+const LISTED_SLICE: Duration = Duration::from_millis(2);
 
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
@@ -42,6 +49,8 @@ pub(super) struct Loop<K: Kernel, H> {
     pub(super) handler: H,
     commands: Receiver<Command>,
     grace: Duration,
+    memory_bytes_max: usize,
+    shed_warned: Option<Instant>,
     state: State,
     date_due: Instant,
 }
@@ -80,14 +89,17 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             now,
             linger: config.linger,
             linger_bytes_max: config.linger_bytes_max,
+            turn_bytes: TURN_BYTES_MAX,
         };
         Loop {
             kernel,
-            reception: Reception::new(config.settings.clone(), config.tls.clone(), config.connections_max),
+            reception: Reception::new(config),
             sessions: Sessions::new(shared, hook),
             handler,
             commands,
             grace: config.grace,
+            memory_bytes_max: config.memory_bytes_max,
+            shed_warned: None,
             state: State::Serving,
             date_due: now,
         }
@@ -151,22 +163,65 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.date_due = now + DATE_REFRESH;
             self.sessions.shared.workspace.set_date(self.kernel.date());
         }
-        let mut listed = self.sessions.take_listed();
+        let crowd = K::ready(events).count() + self.sessions.listed();
+        self.sessions.shared.turn_bytes = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
         for (token, readiness) in K::ready(events) {
             self.dispatch(token, readiness);
         }
-        self.sessions.pump_listed(&mut listed, &mut self.handler);
+        self.pump_listed();
         self.sessions.on_deadlines(&mut self.handler);
-        if self.sessions.reap() > 0 {
-            self.reception.on_descriptors_back();
-        }
+        self.reap();
+        self.keep_memory_bounded();
         self.accept();
+    }
+
+    /// Those who had their share and want more, and opening handshakes, get a slice of the turn. With a thousand of them the list
+    /// takes several turns, between which whoever asks for little is answered at once.
+    #[inline]
+    fn pump_listed(&mut self) {
+        if self.sessions.listed() == 0 {
+            return;
+        }
+        let Loop { sessions, kernel, handler, .. } = self;
+        let end = kernel.now() + LISTED_SLICE;
+        sessions.pump_listed(handler, || kernel.now() < end);
+    }
+
+    fn reap(&mut self) {
+        let Loop { sessions, reception, .. } = self;
+        sessions.reap_with(|id| reception.leave(id));
+    }
+
+    /// Where connections hold more than they may together, the one that holds most goes, until they do not.
+    #[inline]
+    fn keep_memory_bounded(&mut self) {
+        if self.sessions.held_bytes() > 0 && self.sessions.memory_bytes() > self.memory_bytes_max {
+            self.shed();
+        }
+    }
+
+    #[cold]
+    fn shed(&mut self) {
+        // What nobody uses goes first.
+        self.sessions.shared.workspace.trim();
+        while self.sessions.memory_bytes() > self.memory_bytes_max {
+            // The rest is the loop's own.
+            let Some(id) = self.sessions.largest() else { return };
+            let now = self.sessions.shared.now;
+            if self.shed_warned.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                self.shed_warned = Some(now);
+                tracing::warn!(memory_max = self.memory_bytes_max, "memory has run out: closing who holds most");
+            }
+            self.sessions.shed(id, &mut self.handler);
+            self.reap();
+            self.sessions.shared.workspace.trim();
+        }
     }
 
     #[inline]
     fn dispatch(&mut self, token: usize, readiness: Readiness) {
         if token < ConnId::TOKENS_END {
-            self.sessions.on_ready(ConnId::from_token(token), readiness, &mut self.handler);
+            self.sessions.on_ready_open_first(ConnId::from_token(token), readiness, &mut self.handler);
         } else if token == WAKER {
             self.obey();
         } else {

@@ -4,6 +4,7 @@
 //! them a new certificate from any thread.
 
 mod accept;
+mod admission;
 mod bind;
 mod config;
 mod control;
@@ -14,7 +15,7 @@ mod kernel;
 mod workers;
 
 pub use bind::{BindError, Server};
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use control::Handle;
 pub use echo::Echo;
 pub use workers::Workers;

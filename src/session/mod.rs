@@ -3,12 +3,13 @@
 //! A session is pumped: it decodes, answers, sends and reads in budgets until the socket blocks or its share of the
 //! loop's turn is used up. It owns no buffer; see [`Shared`]. [`Sessions`] are all peers of one loop, whoever polls for them.
 
+mod census;
 mod handler;
 mod pump;
 mod sessions;
 
 pub use handler::{ConnId, Handler};
-pub use pump::{Pumped, Session, Shared};
+pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX};
 pub use sessions::{Readiness, Sessions, TurnHook};
 
 #[cfg(test)]

@@ -8,12 +8,12 @@ use std::{
 
 use super::handler::{ConnId, Handler};
 use crate::{
-    net::{Discard, Read, Socket, TlsScratch, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace},
+    net::{Discard, Read, Socket, TlsScratch, TlsStream, Transport},
+    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace, handshake::Refusal},
 };
 
-/// One session's share of a turn: octets read before the others get theirs.
-const TURN_BYTES: usize = 256 << 10;
+/// One session's share of a turn at most: octets read before the others get theirs.
+pub const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
@@ -31,6 +31,15 @@ pub struct Shared {
     pub linger: Duration,
     /// How much of it.
     pub linger_bytes_max: usize,
+    /// One session's share of the turn: octets read before the others get theirs. Less where there are many.
+    pub turn_bytes: usize,
+}
+
+impl Shared {
+    /// Heap octets held.
+    pub fn memory_bytes(&self) -> usize {
+        self.workspace.memory_bytes() + self.tls.memory_bytes()
+    }
 }
 
 /// How a pump left a session.
@@ -56,7 +65,7 @@ pub struct Session<S> {
     writable: bool,
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
-    /// Since when ciphertext has waited for the socket, where nothing else does: the protocol's own deadlines do not see it.
+    /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
@@ -126,6 +135,15 @@ impl<S: Socket> Session<S> {
         match &self.end {
             End::Lingering(lingering) if shared.now >= lingering.until => Pumped::Gone,
             _ => {
+                if !self.writable && (self.connection.queued_bytes() > 0 || self.transport.wants_write()) {
+                    // A poll tells of room only once a third of the send buffer is free: of 4 MiB, that is minutes for a slow
+                    // reader. The socket itself takes octets as soon as a segment has left. So it is asked, once.
+                    self.writable = true;
+                    let pumped = self.pump(id, shared, handler);
+                    if pumped == Pumped::Gone || self.next_deadline().is_none_or(|at| at > shared.now) {
+                        return pumped;
+                    }
+                }
                 let stall = self.connection.write_stall();
                 let is_stuck = self.unsent.as_ref().is_some_and(|since| shared.now >= **since + stall);
                 let act =
@@ -138,6 +156,18 @@ impl<S: Socket> Session<S> {
     /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
     pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
         self.pump_with(id, shared, handler, |turn| turn.go_away()).1
+    }
+
+    /// Refuses the opening handshake in favour of others, and does not wait for the peer to hear it.
+    pub fn crowd_out<H: Handler>(
+        &mut self,
+        id: ConnId,
+        refusal: Refusal,
+        shared: &mut Shared,
+        handler: &mut H,
+    ) -> Pumped {
+        let pumped = self.pump_with(id, shared, handler, |turn| turn.turn_away(refusal)).1;
+        if matches!(self.end, End::Lingering { .. }) { Pumped::Gone } else { pumped }
     }
 
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
@@ -186,17 +216,23 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
-        let mut budget = TURN_BYTES;
+        let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         loop {
             deliver(&mut turn, id, opened, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
+                let sent = transport.ciphertext_sent();
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
                     Err(error) => *end = broken(id, &error, handler),
+                }
+                if transport.ciphertext_sent() != sent {
+                    // The socket took some, though perhaps not enough for another record.
+                    turn.progressed();
+                    *unsent = None;
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
                 // free socket took nothing, because TLS has not got so far.)
@@ -216,7 +252,7 @@ impl<S: Socket> Session<S> {
                 in_budget = false;
                 break;
             }
-            match read(transport, &mut turn, &mut shared.tls) {
+            match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
@@ -268,7 +304,7 @@ impl<S: Socket> Session<S> {
 
     fn linger(&mut self, shared: &mut Shared) -> Pumped {
         let End::Lingering(lingering) = &mut self.end else { return Pumped::Gone };
-        let mut budget = TURN_BYTES;
+        let mut budget = shared.turn_bytes;
         while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
                 Ok(Discard::Data { n, drained }) if n < lingering.octets_left => {
@@ -280,6 +316,12 @@ impl<S: Socket> Session<S> {
             }
         }
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
+    }
+
+    /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.connection.held_bytes() + self.transport.tls().map_or(0, TlsStream::octets_kept)
     }
 
     /// The socket underneath.
@@ -377,13 +419,20 @@ fn read<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
     tls: &mut TlsScratch,
+    octets_max: usize,
 ) -> io::Result<(usize, bool, bool)> {
     // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
     let direct = matches!(transport, Transport::Plain(_)).then(|| turn.spare_payload()).flatten();
     let into_message = direct.is_some();
     let room = match direct {
+        // Payload costs little an octet.
         Some(room) => room,
-        None => turn.spare(),
+        // It may be thousands of frames.
+        None => {
+            let room = turn.spare();
+            let len = room.len().min(octets_max);
+            room.get_mut(..len).unwrap_or_default()
+        }
     };
     if room.is_empty() {
         debug_assert!(false, "a session that wants to read has room");

@@ -4,6 +4,7 @@
 //! [`pump_listed`](Sessions::pump_listed), [`on_deadlines`](Sessions::on_deadlines), [`reap`](Sessions::reap).
 
 use std::{
+    collections::VecDeque,
     io,
     time::{Duration, Instant},
 };
@@ -11,6 +12,7 @@ use std::{
 use slab::Slab;
 
 use super::{
+    census::{Census, Part},
     handler::{ConnId, Handler},
     pump::{Pumped, Session, Shared},
 };
@@ -57,6 +59,8 @@ struct Slot<S> {
     armed: Option<Instant>,
     /// Is on the ready list.
     listed: bool,
+    /// What the census knows of it.
+    part: Part,
 }
 
 /// Told whose turn begins.
@@ -66,10 +70,11 @@ pub type TurnHook = Box<dyn FnMut(ConnId) + Send>;
 pub struct Sessions<S> {
     slots: Slab<Slot<S>>,
     generation: u32,
-    /// Sessions that stopped on their budget: pumped every turn, no event needed.
-    ready: Vec<ConnId>,
+    /// Sessions to be pumped without an event, the longest waiting first: they stopped on their budget, or were told to wait.
+    ready: VecDeque<ConnId>,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
+    census: Census,
     /// What they share, the turn's clock reading among it.
     pub shared: Shared,
     hook: Option<TurnHook>,
@@ -87,9 +92,10 @@ impl<S: Socket> Sessions<S> {
         Sessions {
             slots: Slab::new(),
             generation: 0,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
+            census: Census::default(),
             shared,
             hook,
         }
@@ -122,6 +128,38 @@ impl<S: Socket> Sessions<S> {
         slot_mut(&mut self.slots, id).map(|slot| &mut slot.session)
     }
 
+    /// Heap octets that the sessions hold.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.census.held_bytes()
+    }
+
+    /// Heap octets that the sessions hold, and the loop for them: what they have received and not decoded, assembled, queued and
+    /// not sent, TLS's share of these, compressors, pooled buffers.
+    #[inline]
+    pub fn memory_bytes(&self) -> usize {
+        self.census.held_bytes() + self.shared.memory_bytes()
+    }
+
+    /// The session that holds most of it. Looks at all of them.
+    pub fn largest(&self) -> Option<ConnId> {
+        let largest = self.slots.iter().max_by_key(|(_, slot)| slot.part.held_bytes);
+        let (key, slot) = largest.filter(|(_, slot)| slot.part.held_bytes > 0)?;
+        Some(ConnId { key: key as u32, generation: slot.generation })
+    }
+
+    /// Opening handshakes under way, TLS's included.
+    #[inline]
+    pub fn openings(&self) -> usize {
+        self.census.opening()
+    }
+
+    /// The opening handshake that has been under way for longest.
+    pub fn oldest_opening(&mut self) -> Option<ConnId> {
+        let slots = &self.slots;
+        self.census.oldest_opening(|id| is_opening(slots, id))
+    }
+
     /// Entries in the deadlines, stale ones included, and sessions on the ready list.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {
@@ -149,38 +187,59 @@ impl<S: Socket> Sessions<S> {
         let id = ConnId { key: entry.key() as u32, generation: self.generation };
         register(session.socket_mut(), id)?;
         let at = session.next_deadline();
-        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
+        let part = Part::of(&session);
+        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false, part });
+        let slots = &self.slots;
+        self.census.add(id, part, |other| is_opening(slots, other));
         if let Some(at) = at {
             self.deadlines.arm(at, id);
         }
         Ok(id)
     }
 
-    /// Notes readiness and pumps. A stale event of a session that is gone is harmless.
+    /// Notes readiness and pumps. Who is on the ready list has its turn there. A stale event of a session that is gone is harmless.
     #[inline]
     pub fn on_ready<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
-        let Some(session) = self.get_mut(id) else { return };
-        session.note_ready(readiness.readable, readiness.writable, readiness.ended);
-        self.pump(id, handler, Session::pump);
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+        if !slot.listed {
+            self.pump(id, handler, Session::pump);
+        }
     }
 
-    /// Pumps every session that stopped on its budget in the turn before.
-    pub fn pump_listed<H: Handler>(&mut self, listed: &mut Vec<ConnId>, handler: &mut H) {
-        for id in listed.drain(..) {
+    /// The same, but an opening handshake goes to the end of the ready list: it is dear, and there may be a thousand of them, while
+    /// those that are open wait for a message.
+    #[inline]
+    pub fn on_ready_open_first<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
+        match slot_mut(&mut self.slots, id) {
+            Some(slot) if slot.part.is_opening => {
+                slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+                if !std::mem::replace(&mut slot.listed, true) {
+                    self.ready.push_back(id);
+                }
+            }
+            _ => self.on_ready(id, readiness, handler),
+        }
+    }
+
+    /// How many are on the ready list.
+    #[inline]
+    pub fn listed(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Pumps who is on the ready list, each once, for as long as `go_on` says, which is asked after each.
+    pub fn pump_listed<H: Handler>(&mut self, handler: &mut H, mut go_on: impl FnMut() -> bool) {
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else { return };
             if let Some(slot) = slot_mut(&mut self.slots, id) {
                 slot.listed = false;
                 self.pump(id, handler, Session::pump);
+                if !go_on() {
+                    return;
+                }
             }
         }
-        if self.ready.is_empty() {
-            // Keeps the list's memory.
-            self.ready = std::mem::take(listed);
-        }
-    }
-
-    /// The sessions to pump this turn without an event: taken before events are, so that who lands on the list meanwhile waits.
-    pub fn take_listed(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.ready)
     }
 
     /// Acts on every deadline that has passed.
@@ -206,6 +265,22 @@ impl<S: Socket> Sessions<S> {
     /// Ends a session in order, see [`Session::go_away`].
     pub fn go_away<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
         self.pump(id, handler, Session::go_away);
+    }
+
+    /// Ends a session for what it holds, see [`Turn::shed`](crate::proto::Turn::shed). Whom this is not the first time for is
+    /// dropped.
+    pub fn shed<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| {
+            match session.pump_with(id, shared, handler, |turn| turn.shed()) {
+                (None, _) => Pumped::Gone,
+                (Some(()), pumped) => pumped,
+            }
+        });
+    }
+
+    /// Refuses a session its opening handshake in favour of others: as [`Sessions::turn_away`], but nobody lingers.
+    pub fn crowd_out<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| session.crowd_out(id, refusal, shared, handler));
     }
 
     /// Refuses a session its opening handshake, see [`Turn::turn_away`](crate::proto::Turn::turn_away).
@@ -246,13 +321,32 @@ impl<S: Socket> Sessions<S> {
 
     /// Drops the sessions that are over, and returns how many. Only here: dropping closes the socket, which leaves the poll with it.
     pub fn reap(&mut self) -> usize {
+        self.reap_with(|_| ())
+    }
+
+    /// The same; `leave` hears of each.
+    pub fn reap_with(&mut self, mut leave: impl FnMut(ConnId)) -> usize {
         let before = self.slots.len();
         for id in self.gone.drain(..) {
             if slot_mut(&mut self.slots, id).is_some() {
-                self.slots.remove(id.key as usize);
+                self.census.remove(self.slots.remove(id.key as usize).part);
+                leave(id);
             }
         }
         before - self.slots.len()
+    }
+
+    /// The running sums, counted anew.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> (usize, usize) {
+        let parts = || self.slots.iter().map(|(_, slot)| Part::of(&slot.session));
+        (parts().map(|part| part.held_bytes).sum(), parts().filter(|part| part.is_opening).count())
+    }
+
+    /// The running sums: octets held by sessions, opening handshakes.
+    #[cfg(test)]
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        (self.census.held_bytes(), self.census.opening())
     }
 
     #[inline]
@@ -266,12 +360,14 @@ impl<S: Socket> Sessions<S> {
         if let Some(hook) = &mut self.hook {
             hook(id);
         }
-        match pump(&mut slot.session, id, &mut self.shared, handler) {
+        let pumped = pump(&mut slot.session, id, &mut self.shared, handler);
+        self.census.update(&mut slot.part, Part::of(&slot.session));
+        match pumped {
             Pumped::Blocked => {}
             Pumped::Ready if slot.listed => {}
             Pumped::Ready => {
                 slot.listed = true;
-                self.ready.push(id);
+                self.ready.push_back(id);
             }
             Pumped::Gone => {
                 self.gone.push(id);
@@ -286,6 +382,10 @@ impl<S: Socket> Sessions<S> {
             self.deadlines.arm(at, id);
         }
     }
+}
+
+fn is_opening<S>(slots: &Slab<Slot<S>>, id: ConnId) -> bool {
+    slots.get(id.key as usize).is_some_and(|slot| slot.generation == id.generation && slot.part.is_opening)
 }
 
 #[inline]
