@@ -41,11 +41,12 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
-    if let Some(warning) = descriptors::make_room(options) {
+    let room = descriptors::make_room(options);
+    if let Some(warning) = &room.warning {
         warn!("{warning}");
     }
     let folder = certificates::local_folder();
-    let mut config = options.server.clone();
+    let mut config = Config { connections_max: room.connections_max, ..options.server.clone() };
     let mut ca = None;
     if !config.listen_tls.is_empty() {
         let identity = certificates::load(options, folder.as_deref())?;
@@ -56,8 +57,10 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let ready = |ws: &[SocketAddr], wss: &[SocketAddr]| {
         Ready::new(ws, wss, ca.clone(), config.settings.policy.paths.as_deref(), std::process::id())
     };
-    let mut workers =
-        bind(&config, options.workers).map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
+    let mut workers = bind(&config, options.workers).map_err(|error| match error {
+        BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
+        BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
+    })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     let ready = ready(&ws, &wss);
     workers.name_urls(&[&ready.ws[..], &ready.wss].concat());
@@ -82,7 +85,7 @@ fn bind(config: &Config, workers: usize) -> Result<Workers<Echo>, BindError> {
         // one listener if anybody is there.
         let plain = config.listen.iter().map(|&addr| (addr, false));
         for (addr, tls) in plain.chain(config.listen_tls.iter().map(|&addr| (addr, true))) {
-            TcpListener::bind(addr).map_err(|source| BindError { addr, tls, source })?;
+            TcpListener::bind(addr).map_err(|source| BindError::Listen { addr, tls, source })?;
         }
     }
     Workers::bind(config, workers, Echo::default)

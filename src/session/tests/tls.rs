@@ -3,6 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     sync::Arc,
+    time::Instant,
 };
 
 use rustls::{
@@ -10,8 +11,16 @@ use rustls::{
     pki_types::{PrivateKeyDer, ServerName},
 };
 
-use super::law::{Peer, check_all};
-use crate::net::{TlsStream, Transport, Trust, client_config, server_config, sim::SimSocket};
+use super::{
+    App, ID, REQUEST,
+    law::{Peer, check_all},
+    masked, shared,
+};
+use crate::{
+    net::{TlsStream, Transport, Trust, client_config, server_config, sim::SimSocket},
+    proto::{Closure, Connection, Settings, Timeouts, Wait},
+    session::{Pumped, Session},
+};
 
 struct TlsPeer(ClientConnection);
 
@@ -51,16 +60,59 @@ impl Peer for TlsPeer {
     }
 }
 
-#[test]
-fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind() {
+fn configs() -> (Arc<rustls::ClientConfig>, Arc<ServerConfig>) {
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let chain = vec![pair.cert.der().clone()];
     let client = client_config(Trust::Roots(chain.clone())).unwrap();
     let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-    let server: Arc<ServerConfig> = server_config(chain, key).unwrap();
+    (client, server_config(chain, key).unwrap())
+}
+
+#[test]
+fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind() {
+    let (client, server) = configs();
     check_all("a_random_conversation_over_tls", 15, |socket| {
         let peer = ClientConnection::new(client.clone(), ServerName::try_from("localhost").unwrap()).unwrap();
         let ours = TlsStream::server(socket, server.clone()).unwrap();
         (Transport::Tls(Box::new(ours)), Box::new(TlsPeer(peer)))
     });
+}
+
+#[test]
+fn ciphertext_that_waits_behind_an_empty_queue_has_the_write_stall_timeout() {
+    let (client, server) = configs();
+    let mut peer = TlsPeer(ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap());
+    let transport = Transport::Tls(Box::new(TlsStream::server(SimSocket::new(), server).unwrap()));
+    let now = Instant::now();
+    let mut session = Session::new(transport, Connection::server(Arc::new(Settings::default()), now));
+    let (mut shared, mut app) = (shared(now), App::echo());
+    let mut turn = |session: &mut Session<SimSocket>, octets: &[u8]| {
+        peer.send(octets, session.socket_mut());
+        for _ in 0..10 {
+            let wire = std::mem::take(&mut session.socket_mut().outbound);
+            peer.read(&wire, &mut Vec::new(), session.socket_mut());
+            session.note_ready(true, true, false);
+            session.pump(ID, &mut shared, &mut app);
+        }
+    };
+    turn(&mut session, REQUEST.as_bytes());
+    session.socket_mut().outbound_max = 1000;
+    // 30,000 octets fit into a burst: TLS takes them all, the socket a thousand.
+    turn(&mut session, &masked(0x82, &[7; 30_000]));
+    assert_eq!((app.opens, app.messages.len()), (1, 1));
+    assert_eq!(session.connection().queued_bytes(), 0, "nothing is queued above TLS");
+    assert!(session.transport().wants_write(), "ciphertext waits");
+
+    let stall = Timeouts::default().write_stall;
+    for _ in 0..3 {
+        // The peer takes a little, and no event tells.
+        session.socket_mut().outbound.clear();
+        let at = session.next_deadline().unwrap();
+        assert!(at <= shared.now + stall);
+        shared.now = at;
+        assert_eq!(session.on_deadline(ID, &mut shared, &mut app), Pumped::Blocked, "a slow reader is kept");
+    }
+    shared.now = session.next_deadline().unwrap();
+    assert_eq!(session.on_deadline(ID, &mut shared, &mut app), Pumped::Gone);
+    assert_eq!(app.closures, [Closure::TimedOut(Wait::WriteStall)]);
 }
