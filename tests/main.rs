@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod opening_handshake;
 mod order;
+mod proxy_protocol;
 mod rooms;
 mod serve_command;
 mod timeouts;

@@ -136,6 +136,18 @@ impl Socket for SimSocket {
         Ok(n)
     }
 
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.inbound.is_empty() {
+            return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = buf.len().min(self.inbound.len());
+        for (copy, octet) in buf.iter_mut().zip(&self.inbound) {
+            *copy = *octet;
+        }
+        Ok(n)
+    }
+
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.calls += 1;
         if self.outbound_fin {

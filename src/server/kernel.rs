@@ -49,6 +49,12 @@ pub(super) trait Kernel {
     /// What the kernel said.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
 
+    /// Gives a socket that is watched another token. What there is to be done may be told again, under the new name.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn rename(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
+
     fn now(&self) -> Instant;
 
     /// The wall clock, for people to read.
@@ -108,6 +114,10 @@ impl Kernel for Mio {
 
     fn register(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
         self.poll.registry().register(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn rename(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
+        self.poll.registry().reregister(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
     }
 
     #[inline]

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{
     PATIENCE,
@@ -51,6 +51,14 @@ impl Door {
     pub(crate) fn tcp(&self) -> TcpStream {
         let tcp = TcpStream::connect_timeout(&self.addr, PATIENCE).expect("the server accepts");
         with_deadlines(tcp)
+    }
+
+    /// The same from that address of this machine.
+    pub(crate) fn tcp_from(&self, source: IpAddr) -> TcpStream {
+        let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+        socket.connect_timeout(&self.addr.into(), PATIENCE).expect("the server accepts");
+        with_deadlines(socket.into())
     }
 
     /// A connection over which nothing has been sent, but for TLS's handshake.
