@@ -7,10 +7,13 @@
 
 mod support;
 
+mod bounds;
 mod closing;
+mod faults;
 mod foreign_client;
 mod framing;
 mod hostile;
+mod library;
 mod limits;
 mod opening_handshake;
 mod order;

@@ -20,3 +20,6 @@ pub use config::{Config, ConfigError, ProxyProtocol};
 pub use control::Handle;
 pub use echo::Echo;
 pub use workers::Workers;
+
+#[cfg(test)]
+mod tests;

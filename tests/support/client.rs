@@ -53,10 +53,10 @@ impl Door {
         with_deadlines(tcp)
     }
 
-    /// The same from that address of this machine.
-    pub(crate) fn tcp_from(&self, source: IpAddr) -> TcpStream {
+    /// A TCP connection from this address of the machine.
+    pub(crate) fn tcp_from(&self, from: IpAddr) -> TcpStream {
         let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();
-        socket.bind(&SocketAddr::new(source, 0).into()).expect("an address of this machine");
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("an address of this machine");
         socket.connect_timeout(&self.addr.into(), PATIENCE).expect("the server accepts");
         with_deadlines(socket.into())
     }
@@ -168,6 +168,17 @@ impl Client {
                 return;
             }
         }
+    }
+
+    /// These octets in TLS records of so many each, as they go over the wire; they are not sent.
+    pub(crate) fn in_records_of(&mut self, octets_each: usize, octets: &[u8]) -> Vec<u8> {
+        let Stream::Tls(tls) = &mut self.stream else { panic!("a plain connection") };
+        let mut wire = Vec::new();
+        for piece in octets.chunks(octets_each) {
+            tls.conn.writer().write_all(piece).unwrap();
+            tls.conn.write_tls(&mut wire).unwrap();
+        }
+        wire
     }
 
     /// Does the opening handshake.
@@ -303,7 +314,8 @@ impl Client {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Receives once, whatever it is.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.stream {
             Stream::Plain(tcp) => tcp.read(buffer),
             Stream::Tls(tls) => tls.read(buffer),

@@ -117,8 +117,9 @@ fn headers_of_version_2_are_judged_by_the_letter() {
         header
     };
     let long = vec![0; HEADER_BYTES_MAX - FIXED_BYTES];
+    type Row = (&'static str, Vec<u8>, Result<Option<SocketAddr>, HeaderError>);
     #[rustfmt::skip]
-    let rows: Vec<(&str, Vec<u8>, Result<Option<SocketAddr>, HeaderError>)> = vec![
+    let rows: Vec<Row> = vec![
         ("PROXY, TCP over IPv4", v2(0x21, 0x11, &inet), Ok(Some(four))),
         ("PROXY, TCP over IPv6", v2(0x21, 0x21, &inet6), Ok(Some(six))),
         ("TLVs are skipped", v2(0x21, 0x11, &[&inet[..], &tlvs].concat()), Ok(Some(four))),
