@@ -20,6 +20,7 @@ mod order;
 mod proxy_protocol;
 mod rooms;
 mod serve_command;
+mod supervisor;
 mod timeouts;
 mod tls;
 mod utf8;

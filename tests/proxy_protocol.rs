@@ -142,7 +142,7 @@ fn who_must_send_a_header_and_sends_none_or_a_wrong_one_is_dropped_at_once() {
         (b"\x16\x03\x01", "no header"),
         (b"PROXY TCP5", "neither TCP4, TCP6 nor UNKNOWN"),
         (b"PROXY TCP4 203.0.113.\x1b[31m 192.0.2.1 1 2\r\n", "not two addresses and two ports"),
-        (&[b'P', b'R', b'O', b'X', b'Y', b' ', b'U', b'N', b'K', b'N', b'O', b'W', b'N'], ""),
+        (b"PROXY UNKNOWN", ""),
         (b"\r\n\r\n\0\r\nQUIT\n\x31", "version 3: only 1 and 2 exist"),
         (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff", "65535 octets behind the first 16"),
         (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0b", "11 octets can not hold"),

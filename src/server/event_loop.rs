@@ -220,6 +220,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             match command {
                 Command::ReloadTls(config) => self.reception.tls = Some(config),
                 Command::Stop => self.state = State::Stopped,
+                // Whoever asked may have gone.
+                Command::Probe(answer) => drop(answer.send(())),
                 Command::Drain if self.state == State::Serving => self.drain(),
                 Command::Drain => {}
             }

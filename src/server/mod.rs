@@ -15,7 +15,7 @@ mod kernel;
 mod lobby;
 mod workers;
 
-pub use bind::{BindError, Server};
+pub use bind::{BindError, Inherited, Server};
 pub use config::{Config, ConfigError, ProxyProtocol};
 pub use control::Handle;
 pub use echo::Echo;
