@@ -22,6 +22,8 @@ pub(crate) struct SimSocket {
     pub(crate) outbound_fin: bool,
     /// The send buffer: beyond this many octets in `outbound`, sending would block.
     pub(crate) outbound_max: usize,
+    /// Octets that were shown and are surely there: reading them is not cut.
+    peeked: usize,
     pub(crate) read_cut: Cut,
     pub(crate) write_cut: Cut,
     /// How often something was sent.
@@ -69,6 +71,7 @@ impl SimSocket {
             outbound: Vec::new(),
             outbound_fin: false,
             outbound_max: usize::MAX,
+            peeked: 0,
             read_cut,
             write_cut,
             sends: 0,
@@ -151,7 +154,9 @@ impl Socket for SimSocket {
             }
             return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
-        let n = self.read_cut.next(buf.len().min(self.inbound.len()));
+        let octets = buf.len().min(self.inbound.len());
+        let n = if self.peeked > 0 { octets.min(self.peeked) } else { self.read_cut.next(octets) };
+        self.peeked -= n.min(self.peeked);
         self.arrived |= n < buf.len() && n < self.inbound.len();
         if n == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -159,6 +164,22 @@ impl Socket for SimSocket {
         let mut filled = 0;
         while filled < n {
             filled += self.inbound.read(&mut buf[filled..n])?;
+        }
+        Ok(n)
+    }
+
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.inbound.is_empty() {
+            if self.inbound_rst {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = buf.len().min(self.inbound.len());
+        self.peeked = n;
+        for (copy, octet) in buf.iter_mut().zip(&self.inbound) {
+            *copy = *octet;
         }
         Ok(n)
     }

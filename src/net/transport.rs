@@ -18,6 +18,12 @@ pub trait Socket {
     /// `WouldBlock`, or what the kernel said.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Copies what [`recv`](Self::recv) would bring into `buf` and leaves it there; 0 is the peer's FIN.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or what the kernel said.
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
     /// Sends a prefix of `buf` and returns its length.
     ///
     /// # Errors
@@ -49,6 +55,10 @@ pub trait Socket {
 impl Socket for mio::net::TcpStream {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         uninterrupted(|| self.read(buf))
+    }
+
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| mio::net::TcpStream::peek(self, buf))
     }
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -364,6 +374,9 @@ mod tests {
         struct Gone;
         impl Socket for Gone {
             fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::ConnectionReset.into())
             }
             fn send(&mut self, _: &[u8]) -> io::Result<usize> {

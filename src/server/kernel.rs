@@ -49,6 +49,12 @@ pub(super) trait Kernel {
     /// What the kernel said.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
 
+    /// Gives a socket that is watched another token. What there is to be done may be told again, under the new name.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn rename(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
+
     fn now(&self) -> Instant;
 
     /// The wall clock, for people to read.
@@ -89,6 +95,12 @@ impl Mio {
 
     /// Watches a listener. Dropping it ends that.
     pub(super) fn watch(&self, listener: &mut Listener, token: usize) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if !self.busy_poll.is_zero()
+            && let Err(error) = listener.set_busy_poll(self.busy_poll)
+        {
+            tracing::debug!(%error, "the kernel does not busy-poll for us; this loop does");
+        }
         self.poll.registry().register(listener, Token(token), Interest::READABLE)
     }
 }
@@ -133,6 +145,10 @@ impl Kernel for Mio {
 
     fn register(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
         self.poll.registry().register(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn rename(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
+        self.poll.registry().reregister(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
     }
 
     #[inline]
