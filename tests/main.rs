@@ -20,6 +20,7 @@ mod opening_handshake;
 mod order;
 mod rooms;
 mod serve_command;
+mod soak;
 mod timeouts;
 mod tls;
 mod utf8;
