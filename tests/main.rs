@@ -22,6 +22,7 @@ mod order;
 mod proxy_protocol;
 mod rooms;
 mod serve_command;
+mod soak;
 mod supervisor;
 mod timeouts;
 mod tls;
