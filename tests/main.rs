@@ -7,6 +7,7 @@
 
 mod support;
 
+mod behind_proxies;
 mod bounds;
 mod closing;
 mod faults;
