@@ -16,6 +16,7 @@ mod framing;
 mod hostile;
 mod library;
 mod limits;
+mod logging;
 mod opening_handshake;
 mod order;
 mod proxy_protocol;
