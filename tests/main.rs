@@ -9,11 +9,13 @@ mod support;
 
 mod behind_proxies;
 mod bounds;
+mod busy_poll;
 mod closing;
 mod faults;
 mod foreign_client;
 mod framing;
 mod hostile;
+mod hostile_thousands;
 mod library;
 mod limits;
 mod logging;

@@ -17,7 +17,7 @@ use crate::{
         Connection, Sender, Settings, Workspace,
         handshake::{Request, RequestError},
     },
-    session::{ConnId, Handler, Readiness, Session, Sessions, Shared},
+    session::{ConnId, Handler, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -114,6 +114,7 @@ impl<H: Handler> Client<H> {
             now: Instant::now(),
             linger: config.linger,
             linger_bytes_max: config.linger_bytes_max,
+            turn_bytes: TURN_BYTES_MAX,
         };
         Ok(Client {
             poll,
@@ -181,14 +182,13 @@ impl<H: Handler> Client<H> {
         let mut events = self.events.take().unwrap_or_else(|| Events::with_capacity(EVENTS_MAX));
         let polled = self.poll.poll(&mut events, timeout);
         self.sessions.shared.now = Instant::now();
-        let mut listed = self.sessions.take_listed();
         match polled {
             Ok(()) => events.iter().for_each(|event| self.dispatch(event)),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
         self.events = Some(events);
-        self.sessions.pump_listed(&mut listed, &mut self.handler);
+        self.sessions.pump_listed(&mut self.handler, || true);
         self.sessions.on_deadlines(&mut self.handler);
         self.sessions.reap();
         Ok(())

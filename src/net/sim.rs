@@ -34,6 +34,8 @@ pub(crate) struct SimSocket {
     arrived: bool,
     /// Sending has stopped short since there was last an edge for it.
     starved: bool,
+    /// Octets are held back for a FIN to share their segment.
+    held_back: bool,
 }
 
 /// What an edge-triggered poll reports of a socket.
@@ -76,6 +78,7 @@ impl SimSocket {
             calls: 0,
             arrived: false,
             starved: true,
+            held_back: false,
         }
     }
 
@@ -111,6 +114,7 @@ impl SimSocket {
     /// that is not used, is not told of again. But what a cut read left counts as arrived after it, as room does after a cut
     /// write. An event may also come for another reason, and then tells how things stand: `anyway`.
     pub(crate) fn take_edges(&mut self, anyway: bool) -> Option<Edges> {
+        assert!(!self.held_back, "who sends its last octets as such ends its direction within the same turn");
         let has_room = self.has_room();
         let ended = self.inbound_fin || self.inbound_rst;
         let readable = self.arrived || anyway && (ended || !self.inbound.is_empty());
@@ -192,6 +196,13 @@ impl Socket for SimSocket {
         }
         self.outbound.extend_from_slice(&buf[..n]);
         self.sends += 1;
+        self.held_back = false;
+        Ok(n)
+    }
+
+    fn send_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.send(buf)?;
+        self.held_back = n == buf.len();
         Ok(n)
     }
 
@@ -201,6 +212,7 @@ impl Socket for SimSocket {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls += 1;
+        self.held_back = false;
         if self.inbound_rst {
             return Err(io::ErrorKind::NotConnected.into());
         }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Connections accepted from one listener before the others get their turn.
-pub(super) const ACCEPTS_MAX: usize = 256;
+pub(super) const ACCEPTS_MAX: usize = 64;
 /// How long accepting rests when descriptors have run out and none comes back.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.

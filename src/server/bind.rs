@@ -142,7 +142,7 @@ impl<H: Handler> Server<H> {
             let (addr, tls) = first.unwrap_or((NOWHERE, false));
             BindError::Listen { addr, tls, source }
         };
-        let kernel = Mio::new().map_err(on_poll)?;
+        let kernel = Mio::new(config.busy_poll).map_err(on_poll)?;
         let (sender, commands) = channel();
         let handle = Handle::new(sender, kernel.registry(), WAKER).map_err(on_poll)?;
         Ok(Server { inner: Loop::new(kernel, config, handler, commands), handle })

@@ -32,6 +32,9 @@ pub struct Config {
     pub backlog: i32,
     /// Share the addresses with other processes or loops (SO_REUSEPORT).
     pub reuse_port: bool,
+    /// Before it sleeps, a loop looks for events again and again for so long, and asks the kernel to do likewise with the sockets
+    /// (SO_BUSY_POLL, where it allows that). Saves a wake-up of some 10 µs a round trip and costs a core. Zero: off.
+    pub busy_poll: Duration,
     /// TCP keep-alive: silence before the first probe. `None`: off.
     pub keep_alive: Option<Duration>,
     /// Whether a proxy in front says for whom it speaks.
@@ -145,6 +148,7 @@ impl Default for Config {
             memory_bytes_max: 512 << 20,
             backlog: 4096,
             reuse_port: false,
+            busy_poll: Duration::ZERO,
             keep_alive: Some(Duration::from_secs(60)),
             proxy_protocol: ProxyProtocol::Off,
             proxy_from: Network::LOOPBACK.to_vec(),

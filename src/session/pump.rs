@@ -12,8 +12,8 @@ use crate::{
     proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace, handshake::Refusal},
 };
 
-/// One session's share of a turn: octets read before the others get theirs.
-const TURN_BYTES: usize = 256 << 10;
+/// One session's share of a turn at most: octets read before the others get theirs.
+pub const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
@@ -31,6 +31,8 @@ pub struct Shared {
     pub linger: Duration,
     /// How much of it.
     pub linger_bytes_max: usize,
+    /// One session's share of the turn: octets read before the others get theirs. Less where there are many.
+    pub turn_bytes: usize,
 }
 
 impl Shared {
@@ -64,22 +66,29 @@ pub struct Session<S> {
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
-    unsent: Option<Instant>,
+    unsent: Option<Box<Instant>>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
 }
 
 /// How far the end of TCP has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     /// Neither side has ended.
     Open,
     /// The peer's FIN or close_notify was read.
     PeerEnded,
     /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
-    Lingering { until: Instant, octets_left: usize },
+    Lingering(Box<Lingering>),
     /// The socket is broken.
     Broken,
+}
+
+/// What bounds the end of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lingering {
+    until: Instant,
+    octets_left: usize,
 }
 
 impl<S: Socket> Session<S> {
@@ -112,10 +121,10 @@ impl<S: Socket> Session<S> {
 
     /// When [`Session::on_deadline`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match self.end {
-            End::Lingering { until, .. } => Some(until),
+        match &self.end {
+            End::Lingering(lingering) => Some(lingering.until),
             _ => {
-                let unsent = self.unsent.map(|since| since + self.connection.write_stall());
+                let unsent = self.unsent.as_ref().map(|since| **since + self.connection.write_stall());
                 [self.connection.next_deadline().map(|(at, _)| at), unsent].into_iter().flatten().min()
             }
         }
@@ -123,8 +132,8 @@ impl<S: Socket> Session<S> {
 
     /// Acts on every deadline that has passed, then pumps.
     pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        match self.end {
-            End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
+        match &self.end {
+            End::Lingering(lingering) if shared.now >= lingering.until => Pumped::Gone,
             _ => {
                 if !self.writable && (self.connection.queued_bytes() > 0 || self.transport.wants_write()) {
                     // A poll tells of room only once a third of the send buffer is free: of 4 MiB, that is minutes for a slow
@@ -136,7 +145,7 @@ impl<S: Socket> Session<S> {
                     }
                 }
                 let stall = self.connection.write_stall();
-                let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
+                let is_stuck = self.unsent.as_ref().is_some_and(|since| shared.now >= **since + stall);
                 let act =
                     |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
                 self.pump_with(id, shared, handler, act).1
@@ -180,11 +189,15 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (Option<R>, Pumped) {
-        if let End::Lingering { until, octets_left } = self.end {
-            return (None, self.linger(until, octets_left, shared));
+        if matches!(self.end, End::Lingering(_)) {
+            return (None, self.linger(shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
-        self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
+        if self.transport.wants_write() {
+            self.unsent.get_or_insert_with(|| Box::new(shared.now));
+        } else if self.unsent.is_some() {
+            self.unsent = None;
+        }
         let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
             Shutdown::None => Pumped::Ready,
@@ -206,7 +219,7 @@ impl<S: Socket> Session<S> {
         let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
-        let mut budget = TURN_BYTES;
+        let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         loop {
             deliver(&mut turn, id, opened, handler);
@@ -221,8 +234,9 @@ impl<S: Socket> Session<S> {
                     turn.progressed();
                     *unsent = None;
                 }
-                // Backpressure is over: what waits undecoded comes before what the socket still holds.
-                if *writable && turn.is_paused() && *end != End::Broken {
+                // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
+                // free socket took nothing, because TLS has not got so far.)
+                if *writable && turn.is_paused() && !turn.has_output() && *end != End::Broken {
                     continue;
                 }
             }
@@ -238,7 +252,7 @@ impl<S: Socket> Session<S> {
                 in_budget = false;
                 break;
             }
-            match read(transport, &mut turn, &mut shared.tls) {
+            match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
@@ -284,23 +298,23 @@ impl<S: Socket> Session<S> {
         }
         // Closing a socket with unread input resets it, and a reset can destroy what the peer has not read yet.
         let until = shared.now + shared.linger;
-        self.end = End::Lingering { until, octets_left: shared.linger_bytes_max };
-        self.linger(until, shared.linger_bytes_max, shared)
+        self.end = End::Lingering(Box::new(Lingering { until, octets_left: shared.linger_bytes_max }));
+        self.linger(shared)
     }
 
-    fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
-        let (mut octets_left, mut budget) = (octets_left, TURN_BYTES);
+    fn linger(&mut self, shared: &mut Shared) -> Pumped {
+        let End::Lingering(lingering) = &mut self.end else { return Pumped::Gone };
+        let mut budget = shared.turn_bytes;
         while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
-                Ok(Discard::Data { n, drained }) if n < octets_left => {
-                    octets_left -= n;
+                Ok(Discard::Data { n, drained }) if n < lingering.octets_left => {
+                    lingering.octets_left -= n;
                     budget = budget.saturating_sub(n);
                     self.readable = !drained || self.peer_ended;
                 }
                 _ => return Pumped::Gone,
             }
         }
-        self.end = End::Lingering { until, octets_left };
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
@@ -375,10 +389,13 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
             None => {
                 let slices = turn.transmit();
-                if slices.is_empty() {
-                    return transport.flush(tls);
-                }
-                (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
+                let taken = match *slices {
+                    [] => return transport.flush(tls),
+                    // An answer to a Close, or a refusal: the FIN behind it can share its segment.
+                    [ref one] if turn.connection().shutdown() == Shutdown::Flush => transport.write_last(tls, one)?,
+                    ref several => transport.write(tls, several)?,
+                };
+                (slices.iter().map(|slice| slice.len()).sum(), taken)
             }
         };
         if taken == 0 && transport.is_handshaking() {
@@ -402,13 +419,20 @@ fn read<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
     tls: &mut TlsScratch,
+    octets_max: usize,
 ) -> io::Result<(usize, bool, bool)> {
     // Plaintext of a TLS record has to pass through the window; other payload goes straight to its place.
     let direct = matches!(transport, Transport::Plain(_)).then(|| turn.spare_payload()).flatten();
     let into_message = direct.is_some();
     let room = match direct {
+        // Payload costs little an octet.
         Some(room) => room,
-        None => turn.spare(),
+        // It may be thousands of frames.
+        None => {
+            let room = turn.spare();
+            let len = room.len().min(octets_max);
+            room.get_mut(..len).unwrap_or_default()
+        }
     };
     if room.is_empty() {
         debug_assert!(false, "a session that wants to read has room");

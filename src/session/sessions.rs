@@ -4,6 +4,7 @@
 //! [`pump_listed`](Sessions::pump_listed), [`on_deadlines`](Sessions::on_deadlines), [`reap`](Sessions::reap).
 
 use std::{
+    collections::VecDeque,
     io,
     time::{Duration, Instant},
 };
@@ -69,8 +70,8 @@ pub type TurnHook = Box<dyn FnMut(ConnId) + Send>;
 pub struct Sessions<S> {
     slots: Slab<Slot<S>>,
     generation: u32,
-    /// Sessions that stopped on their budget: pumped every turn, no event needed.
-    ready: Vec<ConnId>,
+    /// Sessions to be pumped without an event, the longest waiting first: they stopped on their budget, or were told to wait.
+    ready: VecDeque<ConnId>,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
     census: Census,
@@ -91,7 +92,7 @@ impl<S: Socket> Sessions<S> {
         Sessions {
             slots: Slab::new(),
             generation: 0,
-            ready: Vec::new(),
+            ready: VecDeque::new(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
             census: Census::default(),
@@ -196,31 +197,49 @@ impl<S: Socket> Sessions<S> {
         Ok(id)
     }
 
-    /// Notes readiness and pumps. A stale event of a session that is gone is harmless.
+    /// Notes readiness and pumps. Who is on the ready list has its turn there. A stale event of a session that is gone is harmless.
     #[inline]
     pub fn on_ready<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
-        let Some(session) = self.get_mut(id) else { return };
-        session.note_ready(readiness.readable, readiness.writable, readiness.ended);
-        self.pump(id, handler, Session::pump);
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+        if !slot.listed {
+            self.pump(id, handler, Session::pump);
+        }
     }
 
-    /// Pumps every session that stopped on its budget in the turn before.
-    pub fn pump_listed<H: Handler>(&mut self, listed: &mut Vec<ConnId>, handler: &mut H) {
-        for id in listed.drain(..) {
+    /// The same, but an opening handshake goes to the end of the ready list: it is dear, and there may be a thousand of them, while
+    /// those that are open wait for a message.
+    #[inline]
+    pub fn on_ready_open_first<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
+        match slot_mut(&mut self.slots, id) {
+            Some(slot) if slot.part.is_opening => {
+                slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+                if !std::mem::replace(&mut slot.listed, true) {
+                    self.ready.push_back(id);
+                }
+            }
+            _ => self.on_ready(id, readiness, handler),
+        }
+    }
+
+    /// How many are on the ready list.
+    #[inline]
+    pub fn listed(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Pumps who is on the ready list, each once, for as long as `go_on` says, which is asked after each.
+    pub fn pump_listed<H: Handler>(&mut self, handler: &mut H, mut go_on: impl FnMut() -> bool) {
+        for _ in 0..self.ready.len() {
+            let Some(id) = self.ready.pop_front() else { return };
             if let Some(slot) = slot_mut(&mut self.slots, id) {
                 slot.listed = false;
                 self.pump(id, handler, Session::pump);
+                if !go_on() {
+                    return;
+                }
             }
         }
-        if self.ready.is_empty() {
-            // Keeps the list's memory.
-            self.ready = std::mem::take(listed);
-        }
-    }
-
-    /// The sessions to pump this turn without an event: taken before events are, so that who lands on the list meanwhile waits.
-    pub fn take_listed(&mut self) -> Vec<ConnId> {
-        std::mem::take(&mut self.ready)
     }
 
     /// Acts on every deadline that has passed.
@@ -348,7 +367,7 @@ impl<S: Socket> Sessions<S> {
             Pumped::Ready if slot.listed => {}
             Pumped::Ready => {
                 slot.listed = true;
-                self.ready.push(id);
+                self.ready.push_back(id);
             }
             Pumped::Gone => {
                 self.gone.push(id);

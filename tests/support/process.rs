@@ -22,7 +22,9 @@ use super::{PATIENCE, client::Door};
 /// A command line with an environment of its own: nothing of the machine's settings gets in, and the local CA is made in a
 /// folder that goes with the test.
 pub(crate) fn wslab(data_folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wslab"));
+    // Another build of it, for figures.
+    let binary = std::env::var_os("WSLAB_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_wslab").into());
+    let mut command = Command::new(binary);
     command.env_clear().env("XDG_DATA_HOME", data_folder).env("HOME", data_folder).stdin(Stdio::null());
     command
 }

@@ -21,24 +21,20 @@ struct TlsKit {
 #[cfg(feature = "cli")]
 impl TlsKit {
     fn new() -> Self {
-        use rustls::pki_types::PrivateKeyDer;
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let chain = vec![pair.cert.der().clone()];
-        let client = crate::net::client_config(crate::net::Trust::Roots(chain.clone())).unwrap();
-        let key = PrivateKeyDer::try_from(pair.signing_key.serialize_der()).unwrap();
-        TlsKit { server: crate::net::server_config(chain, key).unwrap(), client }
+        let (client, server) = crate::session::tests::tls::kit();
+        TlsKit { server, client }
     }
 
-    fn line(&self) -> Box<dyn Line> {
+    fn line(&self, may_fail: bool) -> Box<dyn Line> {
         let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
         let peer = rustls::ClientConnection::new(self.client.clone(), name).unwrap();
-        Box::new(crate::session::tests::tls::TlsPeer(peer))
+        Box::new(crate::session::tests::tls::TlsPeer { tls: peer, may_fail })
     }
 }
 
 #[cfg(not(feature = "cli"))]
 impl TlsKit {
-    fn line(&self) -> Box<dyn Line> {
+    fn line(&self, _: bool) -> Box<dyn Line> {
         Box::new(crate::session::tests::law::PlainPeer)
     }
 }

@@ -292,7 +292,8 @@ impl Peer {
     }
 
     fn end(&mut self, at: usize, net: &mut Net) -> bool {
-        if self.sent < self.plan.said_max || self.has_ended || self.plan.probes > 0 {
+        let waits = self.plan.is_patient && self.plan.is_judged && head_len(&self.told).is_none();
+        if self.sent < self.plan.said_max || self.has_ended || self.plan.probes > 0 || waits {
             return false;
         }
         match self.plan.end {

@@ -97,9 +97,11 @@ impl Scenario {
         }
         if let Some(tls) = tls {
             for plan in &mut plans {
-                let kit = tls.clone();
+                let (kit, may_fail) = (tls.clone(), !plan.is_judged);
                 plan.door += doors;
-                plan.line = Rc::new(move || kit.line());
+                // TLS can not be ended before it has begun.
+                plan.is_patient |= plan.is_judged;
+                plan.line = Rc::new(move || kit.line(may_fail));
             }
         }
         let finale = match random.below(8) {

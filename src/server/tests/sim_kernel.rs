@@ -34,6 +34,8 @@ use crate::{
 
 /// Polls in a row that found nothing to do and brought nothing, before we call it spinning.
 const IDLE_POLLS_MAX: usize = 4;
+/// Steps of the peers within one poll.
+const STEPS_MAX: usize = 20_000;
 /// Reads of one socket in one turn: by an event, the ready list, a deadline and a drain, four each.
 const READS_MAX: usize = 16;
 /// How long a peer may stand at the door though there are descriptors: the longest rest of accepting, and a little.
@@ -397,7 +399,7 @@ impl Kernel for SimKernel {
         // Whole milliseconds, as mio's.
         let round_up = |timeout: Duration| Duration::from_millis(timeout.as_nanos().div_ceil(1_000_000) as u64);
         let until = timeout.map(|timeout| machine.net.now + round_up(timeout));
-        loop {
+        for _ in 0..STEPS_MAX {
             let moved = machine.step(true);
             machine.net.collect(events, true);
             if !events.is_empty() || until.is_some_and(|until| until <= machine.net.now) {
@@ -415,6 +417,7 @@ impl Kernel for SimKernel {
                 machine.net.sleep(next);
             }
         }
+        panic!("the peers never come to an end: {:#?}", machine.peers);
     }
 
     fn ready(events: &Self::Events) -> impl Iterator<Item = (usize, Readiness)> {

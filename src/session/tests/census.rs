@@ -60,8 +60,7 @@ impl Crowd {
 
     /// The end of a turn; the sums must hold.
     fn end_turn(&mut self) {
-        let mut listed = self.sessions.take_listed();
-        self.sessions.pump_listed(&mut listed, &mut self.app);
+        self.sessions.pump_listed(&mut self.app, || true);
         self.sessions.on_deadlines(&mut self.app);
         assert_eq!(self.sessions.counted(), self.sessions.recount(), "running sums and a recount");
         self.sessions.reap();

@@ -1,6 +1,7 @@
 //! A session over a simulated socket: what an application and the peer see of it, however calls are cut and events come.
 
 mod census;
+mod fairness;
 pub(crate) mod law;
 mod pressure;
 pub(crate) mod script;
@@ -27,6 +28,7 @@ fn shared(now: Instant) -> Shared {
         now,
         linger: Duration::from_secs(1),
         linger_bytes_max: 64 << 10,
+        turn_bytes: super::TURN_BYTES_MAX,
     }
 }
 

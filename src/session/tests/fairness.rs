@@ -1,0 +1,73 @@
+//! Whose turn it is: who asks for little before who asks for much, and who is open before who is opening.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{App, REQUEST, masked, shared};
+use crate::{
+    net::{Transport, sim::SimSocket},
+    proto::{Connection, Settings},
+    session::{ConnId, Readiness, Session, Sessions},
+};
+
+const READABLE: Readiness = Readiness { readable: true, writable: true, ended: false };
+
+fn join(sessions: &mut Sessions<SimSocket>) -> ConnId {
+    let connection = Connection::server(Arc::new(Settings::default()), sessions.shared.now);
+    sessions.insert(Session::new(Transport::Plain(SimSocket::new()), connection), |_, _| Ok(())).unwrap()
+}
+
+fn arrive(sessions: &mut Sessions<SimSocket>, id: ConnId, octets: &[u8]) {
+    sessions.get_mut(id).unwrap().socket_mut().arrive(octets);
+}
+
+fn unread(sessions: &Sessions<SimSocket>, id: ConnId) -> usize {
+    sessions.get(id).unwrap().socket().inbound.len()
+}
+
+#[test]
+fn an_opening_handshake_comes_behind_those_that_are_open() {
+    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
+    let [open, newcomer] = [join(&mut sessions), join(&mut sessions)];
+    arrive(&mut sessions, open, REQUEST.as_bytes());
+    sessions.on_ready(open, READABLE, &mut app);
+    arrive(&mut sessions, newcomer, REQUEST.as_bytes());
+    arrive(&mut sessions, open, &masked(0x81, b"Hello"));
+    sessions.on_ready_open_first(newcomer, READABLE, &mut app);
+    sessions.on_ready_open_first(newcomer, READABLE, &mut app);
+    sessions.on_ready_open_first(open, READABLE, &mut app);
+    assert_eq!((app.opens, app.messages.len(), sessions.listed()), (1, 1, 1));
+    sessions.pump_listed(&mut app, || true);
+    assert_eq!((app.opens, sessions.listed()), (2, 0));
+}
+
+#[test]
+fn who_asks_for_much_is_served_by_shares_in_turn_and_events_do_not_change_that() {
+    const PEERS: usize = 5;
+    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
+    let ids: Vec<ConnId> = (0..PEERS).map(|_| join(&mut sessions)).collect();
+    for id in &ids {
+        arrive(&mut sessions, *id, REQUEST.as_bytes());
+        sessions.on_ready(*id, READABLE, &mut app);
+    }
+    sessions.shared.turn_bytes = 4096;
+    let flood = masked(0x89, b"").repeat(20_000);
+    for id in &ids {
+        arrive(&mut sessions, *id, &flood);
+        sessions.on_ready_open_first(*id, READABLE, &mut app);
+    }
+    assert_eq!(sessions.listed(), PEERS);
+    for round in 1..5 {
+        for id in &ids {
+            assert_eq!(unread(&sessions, *id), flood.len() - round * 4096, "round {round}");
+            // An edge gives nobody a turn out of turn.
+            sessions.on_ready_open_first(*id, READABLE, &mut app);
+        }
+        // A slice that is over at once still serves one; the next one goes on behind it.
+        for served in 1..=PEERS {
+            sessions.pump_listed(&mut app, || false);
+            let had: Vec<bool> =
+                ids.iter().map(|id| unread(&sessions, *id) == flood.len() - (round + 1) * 4096).collect();
+            assert_eq!(had, (0..PEERS).map(|at| at < served).collect::<Vec<_>>(), "round {round}");
+        }
+    }
+}
