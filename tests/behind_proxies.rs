@@ -1,6 +1,8 @@
 //! The files in `config/` for what stands in front: HAProxy and nginx, run for real with only their ports changed, and
 //! systemd's units, checked by systemd. Where a program is not installed its test says so and passes: see config/README.md.
 
+#![allow(clippy::print_stderr)]
+
 use std::{
     fs,
     net::{IpAddr, SocketAddr, TcpListener, TcpStream},
