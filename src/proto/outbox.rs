@@ -278,10 +278,6 @@ impl Outbox {
     pub(super) fn load(&mut self, lanes: &mut Lanes) {
         if let Some(queue) = &mut self.queue {
             lanes.control.append(&mut queue.control);
-            if queue.data.is_empty() {
-                // Nothing else waited, and an idle connection holds nothing.
-                self.queue = None;
-            }
         }
     }
 
