@@ -148,7 +148,9 @@ impl Socket for SimSocket {
             return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         let n = self.read_cut.next(buf.len().min(self.inbound.len()));
-        self.arrived |= n < buf.len() && n < self.inbound.len();
+        // Behind the end nothing arrives any more: whoever was told of it reads on without an edge.
+        let may_arrive = !self.inbound_fin && !self.inbound_rst;
+        self.arrived |= may_arrive && n < buf.len() && n < self.inbound.len();
         if n == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
