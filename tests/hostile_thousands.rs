@@ -27,7 +27,7 @@ const PEERS: usize = 1000;
 /// Beside each flood.
 const SPAN: Duration = Duration::from_secs(5);
 /// Of each honest client.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(20);
 
 /// What a thousand peers do, until they are told to stop.
 type Flood = fn(&Flooded<'_>);
@@ -192,7 +192,7 @@ fn hostile_thousands_beside_honest_clients() {
                 thread::sleep(Duration::from_millis(10));
             }
             let (doors, over) = (server.doors(), &over);
-            let doors = doors.into_iter().cycle().take(8);
+            let doors = doors.into_iter().cycle().take(16);
             let honest: Vec<_> = doors.map(|door| scope.spawn(move || honest(&door, over))).collect();
             thread::sleep(SPAN);
             over.store(true, Ordering::Relaxed);

@@ -8,6 +8,7 @@
 mod support;
 
 mod bounds;
+mod busy_poll;
 mod closing;
 mod faults;
 mod foreign_client;
@@ -18,9 +19,11 @@ mod library;
 mod limits;
 mod opening_handshake;
 mod order;
+mod proxy_protocol;
 mod rooms;
 mod serve_command;
 mod soak;
+mod supervisor;
 mod timeouts;
 mod tls;
 mod utf8;

@@ -20,6 +20,8 @@ pub(super) enum Error {
     ConfigFile { path: PathBuf, source: io::Error },
     /// An address cannot be listened on.
     Bind { addr: SocketAddr, tls: bool, source: io::Error },
+    /// A socket that was passed cannot be used; already says which, why and what to do.
+    Inherited(String),
     /// A certificate or key cannot be used; says which and why.
     Certificate(String),
     /// The folder for the local certificate cannot be used.
@@ -61,7 +63,7 @@ impl fmt::Display for Error {
                 reason(source),
                 bind_remedy(*addr, *tls, source)
             ),
-            Error::Certificate(line) => write!(f, "wslab: {line}"),
+            Error::Inherited(line) | Error::Certificate(line) => write!(f, "wslab: {line}"),
             Error::DataFolder { path, source } => write!(
                 f,
                 "wslab: cannot keep the local certificate in {}: {}: set XDG_DATA_HOME to a writable folder, \

@@ -11,6 +11,7 @@ mod command;
 mod descriptors;
 mod error;
 mod file;
+mod inherited;
 mod interrupt;
 mod local_ca;
 mod logging;
@@ -24,6 +25,7 @@ mod relations;
 mod serve;
 mod settings;
 mod slot;
+mod supervisor;
 mod units;
 
 use std::{

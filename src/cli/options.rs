@@ -94,6 +94,9 @@ pub(super) static KEYS: &[Key] = &[
     key("no_tls", "", LISTENERS, "Do not listen for wss at all", Slot::Switch(|o| &mut o.no_tls)),
     key("backlog", "N", LISTENERS, "Accept queue of each listener, in connections", Slot::Backlog(|o| &mut o.server.backlog)),
     key("workers", "N", LISTENERS, "Event loops, one thread each, sharing the ports", Slot::Count(1024, |o| &mut o.workers)),
+    key("busy_poll", "TIME", LISTENERS, "Look for events so long before sleeping, e.g. 100us: less latency for a core; \"0s\" sleeps at once", Slot::TimeOrZero(|o| &mut o.server.busy_poll)),
+    key("proxy_protocol", "MODE", LISTENERS, "PROXY headers (v1, v2) of a proxy in front: \"off\", \"on\" (where there is one), \"require\"", Slot::ProxyProtocol(|o| &mut o.server.proxy_protocol)),
+    key("proxy_from", "CIDR", LISTENERS, "Network of proxies that are believed, repeatable; from elsewhere no header is", Slot::Networks(|o| &mut o.server.proxy_from)),
     key("reuse_port", "", LISTENERS, "Share the ports with other processes of this user too (SO_REUSEPORT)", Slot::Switch(|o| &mut o.server.reuse_port)),
 
     key("tls_cert", "PEM", CERTIFICATES, "Certificate chain for wss; \"local\" is one for localhost that wslab makes", Slot::PathOrLocal(|o| &mut o.tls_cert)),
@@ -158,6 +161,8 @@ mod tests {
             "7",
             "9",
             "takeover",
+            "require",
+            "192.0.2.0/24",
             "7s",
             "7B",
             "true",

@@ -7,7 +7,7 @@ use super::{
     options::Key,
     settings::{Origin, Settings},
 };
-use crate::server;
+use crate::{net::Network, server};
 
 /// Adjusts defaults to what was chosen, then refuses what cannot work.
 pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
@@ -54,6 +54,11 @@ pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
             ("workers", "are too many for"),
             "each needs 4MiB at least",
         ));
+    }
+    let server = &settings.options.server;
+    if server.proxy_protocol == server::ProxyProtocol::Off && server.proxy_from != Network::LOOPBACK {
+        let place = settings.origin("proxy_from").to_string();
+        settings.warnings.push(format!("proxy_from ({place}) has no effect: proxy_protocol is \"off\""));
     }
     check_keep_alive(settings)?;
     check_listeners(settings)?;

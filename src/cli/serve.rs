@@ -1,9 +1,10 @@
 //! `wslab serve`: from settings to running loops, and from signals to their end.
 
 use std::{
-    io::{self, Write},
+    io::Write,
     net::{SocketAddr, TcpListener},
     path::Path,
+    sync::mpsc::channel,
     thread,
 };
 
@@ -17,26 +18,31 @@ use super::{
     certificates::{self, Identity},
     descriptors,
     error::{Error, reason},
+    inherited,
     logging::Logging,
     options::{Format, Options},
     ready::Ready,
-    settings::Settings,
+    settings::{Origin, Settings},
+    supervisor::{self, State},
     units::show_duration,
 };
-use crate::server::{BindError, Config, Echo, Handle, Workers};
+use crate::server::{BindError, Config, Echo, Handle, Inherited, Workers};
 
 /// Serves until a signal ends it.
 pub(super) fn serve(settings: &Settings, no_color: bool, out: &mut dyn Write) -> Result<(), Error> {
+    // Before there are threads.
+    let sockets = inherited::take()?;
     let logging = Logging::start(&settings.options, no_color);
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let result = run(&settings.options, &logging, out);
+    let result = run(settings, sockets, &logging, out);
     logging.finish();
     result
 }
 
-fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
+fn run(settings: &Settings, sockets: Vec<Inherited>, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
+    let options = &with_addresses_of(settings, &sockets)?;
     // Before anything is announced: whoever reads the ready line may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
@@ -57,7 +63,7 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let ready = |ws: &[SocketAddr], wss: &[SocketAddr]| {
         Ready::new(ws, wss, ca.clone(), config.settings.policy.paths.as_deref(), std::process::id())
     };
-    let mut workers = bind(&config, options.workers).map_err(|error| match error {
+    let mut workers = bind(&config, options.workers, sockets).map_err(|error| match error {
         BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
         BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
     })?;
@@ -72,6 +78,12 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let wake = signals.handle();
     thread::scope(|scope| {
         scope.spawn(|| obey(&mut signals, &handle, options, folder.as_deref()));
+        // Dropped with the scope's end, which ends the watch.
+        let (_end, ended) = channel();
+        if let Some(interval) = supervisor::watchdog_interval() {
+            let handle = &handle;
+            scope.spawn(move || supervisor::watch(handle, interval, &ended));
+        }
         let result = workers.run();
         wake.close();
         result
@@ -79,7 +91,38 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     .map_err(|source| Error::System { doing: "keep the event loops running", source })
 }
 
-fn bind(config: &Config, workers: usize) -> Result<Workers<Echo>, BindError> {
+/// Sockets that were passed take the place of addresses; what was chosen beside them is not listened on.
+fn with_addresses_of(settings: &Settings, sockets: &[Inherited]) -> Result<Options, Error> {
+    let mut options = settings.options.clone();
+    if sockets.is_empty() {
+        return Ok(options);
+    }
+    if options.no_tls && sockets.iter().any(|socket| socket.tls) {
+        return Err(Error::Inherited(format!(
+            "LISTEN_FDS: a socket for wss was passed, and no_tls ({}) is set: remove one of them",
+            settings.origin("no_tls")
+        )));
+    }
+    for (name, flag) in [("listen", "--listen"), ("listen_tls", "--listen-tls")] {
+        let origin = settings.origin(name);
+        if *origin != Origin::Default {
+            warn!("LISTEN_FDS: the sockets passed replace {flag} ({origin})");
+        }
+    }
+    if options.workers > 1 {
+        info!("LISTEN_FDS: {} workers accept from the same sockets, whoever comes first", options.workers);
+    }
+    let addrs = |tls| {
+        sockets.iter().filter(move |socket| socket.tls == tls).filter_map(|socket| socket.listener.local_addr().ok())
+    };
+    (options.server.listen, options.server.listen_tls) = (addrs(false).collect(), addrs(true).collect());
+    Ok(options)
+}
+
+fn bind(config: &Config, workers: usize, sockets: Vec<Inherited>) -> Result<Workers<Echo>, BindError> {
+    if !sockets.is_empty() {
+        return Workers::on(config, workers, sockets, Echo::default);
+    }
     if workers > 1 && !config.reuse_port {
         // Workers share their ports, and the system would let another server's workers share them too. It refuses this
         // one listener if anybody is there.
@@ -111,32 +154,7 @@ fn announce(ready: &Ready, options: &Options, logging: &Logging, out: &mut dyn W
     if options.log_format == Format::Text {
         logging.say(&ready.banner());
     }
-    if let Err(error) = notify_supervisor() {
-        warn!("cannot tell the supervisor at NOTIFY_SOCKET: {}", reason(&error));
-    }
-}
-
-/// `READY=1` to a supervisor that asked for it (sd_notify(3), `Type=notify`).
-#[cfg(target_os = "linux")]
-fn notify_supervisor() -> io::Result<()> {
-    use std::os::{
-        linux::net::SocketAddrExt,
-        unix::{
-            ffi::OsStrExt,
-            net::{SocketAddr, UnixDatagram},
-        },
-    };
-    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
-    let addr = match path.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(&path)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &addr).map(drop)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn notify_supervisor() -> io::Result<()> {
-    Ok(())
+    supervisor::tell(State::Ready);
 }
 
 /// Does what signals ask for, until the iterator is closed.
@@ -144,7 +162,11 @@ fn obey(signals: &mut Signals, handle: &Handle, options: &Options, folder: Optio
     let mut draining = false;
     for signal in signals.forever() {
         match signal {
-            SIGHUP => reload(handle, options, folder),
+            SIGHUP => {
+                supervisor::tell(State::Reloading);
+                reload(handle, options, folder);
+                supervisor::tell(State::Ready);
+            }
             _ if draining => {
                 info!("stopping now");
                 handle.stop();
@@ -152,6 +174,7 @@ fn obey(signals: &mut Signals, handle: &Handle, options: &Options, folder: Optio
             _ => {
                 info!("draining: closing connections with 1001, for {} at most", show_duration(options.server.grace));
                 draining = true;
+                supervisor::tell(State::Stopping);
                 handle.drain();
             }
         }

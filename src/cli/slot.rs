@@ -8,7 +8,11 @@ use super::{
     options::{Format, Options},
     units::{parse_duration, parse_size, show_duration, show_size},
 };
-use crate::proto::{deflate::DeflateMode, handshake::Subprotocols};
+use crate::{
+    net::{Network, network::NetworkError},
+    proto::{deflate::DeflateMode, handshake::Subprotocols},
+    server::ProxyProtocol,
+};
 
 /// Where in [`Options`] a value lives.
 type At<T> = fn(&mut Options) -> &mut T;
@@ -17,6 +21,8 @@ type At<T> = fn(&mut Options) -> &mut T;
 #[derive(Clone, Copy)]
 pub(super) enum Slot {
     Addresses(At<Vec<SocketAddr>>),
+    Networks(At<Vec<Network>>),
+    ProxyProtocol(At<ProxyProtocol>),
     Switch(At<bool>),
     /// From 1 to the largest value given.
     Count(usize, At<usize>),
@@ -55,7 +61,10 @@ pub(super) struct Reject {
 impl Slot {
     /// Several words make one value.
     pub(super) fn is_list(&self) -> bool {
-        matches!(self, Slot::Addresses(_) | Slot::Origins(_) | Slot::Paths(_) | Slot::Subprotocols(_))
+        matches!(
+            self,
+            Slot::Addresses(_) | Slot::Networks(_) | Slot::Origins(_) | Slot::Paths(_) | Slot::Subprotocols(_)
+        )
     }
 
     /// Reads the words into their place.
@@ -79,6 +88,26 @@ impl Slot {
                 *at(options) = match words {
                     [word] if word == "off" => Vec::new(),
                     words => words.iter().map(|word| word.parse().map_err(|_| bad(word))).collect::<Result<_, _>>()?,
+                }
+            }
+            Slot::Networks(at) => {
+                let network = |word: &String| {
+                    word.parse().map_err(|error| match error {
+                        NetworkError::Syntax => bad(word),
+                        NetworkError::HostBits(_) => Reject { word: Some(word.clone()), expected: error.to_string() },
+                    })
+                };
+                *at(options) = match words {
+                    [] => return Err(Reject { word: None, expected: format!("expected {expected}") }),
+                    words => words.iter().map(network).collect::<Result<_, _>>()?,
+                }
+            }
+            Slot::ProxyProtocol(at) => {
+                *at(options) = match one()? {
+                    "off" => ProxyProtocol::Off,
+                    "on" => ProxyProtocol::On,
+                    "require" => ProxyProtocol::Require,
+                    word => return Err(bad(word)),
                 }
             }
             Slot::Switch(at) => *at(options) = one()?.parse().map_err(|_| bad(words[0].as_str()))?,
@@ -173,6 +202,8 @@ impl Slot {
             Slot::Addresses(_) => {
                 "an address and port such as \"127.0.0.1:8888\" or \"[::1]:8888\", or \"off\"".to_owned()
             }
+            Slot::Networks(_) => "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\", or addresses".to_owned(),
+            Slot::ProxyProtocol(_) => "\"off\", \"on\" or \"require\"".to_owned(),
             Slot::Switch(_) => "true or false".to_owned(),
             Slot::Count(max, _) => format!("a whole number from 1 to {max}"),
             Slot::CountOrOff(max, _) => format!("a whole number from 1 to {max}, or \"off\""),
@@ -204,6 +235,12 @@ impl Slot {
                 [] => quote("off"),
                 addrs => show_list(addrs.iter().map(ToString::to_string)),
             },
+            Slot::Networks(at) => show_list(at(options).iter().map(ToString::to_string)),
+            Slot::ProxyProtocol(at) => quote(match at(options) {
+                ProxyProtocol::Off => "off",
+                ProxyProtocol::On => "on",
+                ProxyProtocol::Require => "require",
+            }),
             Slot::Switch(at) => at(options).to_string(),
             Slot::Count(_, at) | Slot::Verbosity(at) => at(options).to_string(),
             Slot::CountOrOff(_, at) => at(options).map_or_else(|| quote("off"), |count| count.to_string()),

@@ -25,22 +25,25 @@ use std::{cmp::Ordering, collections::BinaryHeap, time::Duration, time::Instant}
 #[derive(Debug)]
 pub struct Deadlines<K> {
     heap: BinaryHeap<Entry<K>>,
+    /// Entries count from here: an entry of 16 octets instead of 24, with a key of 8.
+    base: Option<Instant>,
 }
 
 impl<K: Copy> Deadlines<K> {
     /// An empty heap; allocates nothing until the first [`arm`](Self::arm).
     pub fn new() -> Self {
-        Self { heap: BinaryHeap::new() }
+        Self { heap: BinaryHeap::new(), base: None }
     }
 
     /// Makes `key` come due at `at`. Earlier entries of the same key stay.
     pub fn arm(&mut self, at: Instant, key: K) {
-        self.heap.push(Entry { at, key });
+        let base = *self.base.get_or_insert(at);
+        self.heap.push(Entry { nanos: nanos(base, at), key });
     }
 
     /// Takes the earliest key whose time has come, or `None`; call until `None`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        if self.heap.peek()?.at > now {
+        if self.heap.peek()?.nanos > nanos(self.base?, now) {
             return None;
         }
         self.heap.pop().map(|entry| entry.key)
@@ -48,7 +51,9 @@ impl<K: Copy> Deadlines<K> {
 
     /// The earliest instant armed, perhaps of a stale entry.
     pub fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|entry| entry.at)
+        let (base, entry) = (self.base?, self.heap.peek()?);
+        let distance = Duration::from_nanos(entry.nanos.unsigned_abs());
+        if entry.nanos < 0 { base.checked_sub(distance) } else { base.checked_add(distance) }
     }
 
     /// How long a poll may sleep: zero if something is due, `None` if nothing is armed.
@@ -76,13 +81,23 @@ impl<K: Copy> Default for Deadlines<K> {
 /// Ordered by time alone, latest first, so that the standard library's max-heap hands out the earliest.
 #[derive(Debug)]
 struct Entry<K> {
-    at: Instant,
+    /// After the heap's base; before it where negative.
+    nanos: i64,
     key: K,
+}
+
+/// From one instant to another, which may be the earlier one; beyond 292 years as if it were 292.
+fn nanos(from: Instant, to: Instant) -> i64 {
+    let clip = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
+    match to.checked_duration_since(from) {
+        Some(after) => clip(after),
+        None => -clip(from.duration_since(to)),
+    }
 }
 
 impl<K> Ord for Entry<K> {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.at.cmp(&self.at)
+        other.nanos.cmp(&self.nanos)
     }
 }
 
@@ -94,7 +109,7 @@ impl<K> PartialOrd for Entry<K> {
 
 impl<K> PartialEq for Entry<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
+        self.nanos == other.nanos
     }
 }
 
@@ -118,6 +133,19 @@ mod tests {
         let due: Vec<u64> = std::iter::from_fn(|| deadlines.pop_due(start + ms(10))).collect();
         assert_eq!(due, [1, 3, 5, 7, 9]);
         assert!(deadlines.is_empty());
+    }
+
+    #[test]
+    fn what_is_armed_later_may_be_due_earlier() {
+        let start = Instant::now();
+        let mut deadlines = Deadlines::new();
+        deadlines.arm(start + ms(10), "first");
+        deadlines.arm(start + ms(3), "second");
+        assert_eq!(deadlines.next(), Some(start + ms(3)));
+        assert_eq!(deadlines.pop_due(start + ms(2)), None);
+        assert_eq!(deadlines.pop_due(start + ms(3)), Some("second"));
+        assert_eq!(deadlines.pop_due(start + ms(9)), None);
+        assert_eq!(deadlines.pop_due(start + ms(10)), Some("first"));
     }
 
     #[test]

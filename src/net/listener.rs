@@ -70,6 +70,17 @@ impl Listener {
         }
     }
 
+    /// Asks the kernel to look for packets itself for so long before a read of an accepted socket sleeps (SO_BUSY_POLL, which is
+    /// inherited). Without CAP_NET_ADMIN it may be no longer than `net.core.busy_read`.
+    ///
+    /// # Errors
+    /// What `setsockopt` said; the listener serves as before then.
+    #[cfg(target_os = "linux")]
+    pub fn set_busy_poll(&self, time: Duration) -> io::Result<()> {
+        SockRef::from(&self.inner)
+            .set_busy_poll(u32::try_from(time.as_micros()).unwrap_or(u32::MAX).min(i32::MAX as u32))
+    }
+
     /// The address in use, with the real port where port 0 was asked for.
     ///
     /// # Errors

@@ -8,6 +8,8 @@
 //! * [`listener`]: [`Listener`], and which accept errors are worth a retry.
 //! * [`dialer`]: connecting without blocking, in two steps.
 //! * [`deadlines`]: [`Deadlines`], a heap of instants with lazy deletion.
+//! * [`network`]: [`Network`], who belongs to a range of addresses.
+//! * [`proxy_protocol`]: what a proxy in front says of the client it speaks for.
 //!
 //! Two habits hold throughout. Readiness is edge-triggered, so each call says whether the socket was left *drained* (reading) or
 //! *blocked* (writing); everything else means "call again, no event will come". And buffers belong to the loop: a connection
@@ -16,6 +18,8 @@
 pub mod deadlines;
 pub mod dialer;
 pub mod listener;
+pub mod network;
+pub mod proxy_protocol;
 pub mod tls;
 pub mod transport;
 
@@ -25,5 +29,6 @@ pub(crate) mod sim;
 
 pub use deadlines::Deadlines;
 pub use listener::Listener;
+pub use network::Network;
 pub use tls::{TlsError, TlsScratch, TlsStream, Trust, client_config, server_config};
 pub use transport::{Discard, Read, Socket, Transport};

@@ -22,6 +22,8 @@ pub(crate) struct SimSocket {
     pub(crate) outbound_fin: bool,
     /// The send buffer: beyond this many octets in `outbound`, sending would block.
     pub(crate) outbound_max: usize,
+    /// Octets that were shown and are surely there: reading them is not cut.
+    peeked: usize,
     pub(crate) read_cut: Cut,
     pub(crate) write_cut: Cut,
     /// How often something was sent.
@@ -32,6 +34,8 @@ pub(crate) struct SimSocket {
     arrived: bool,
     /// Sending has stopped short since there was last an edge for it.
     starved: bool,
+    /// Octets are held back for a FIN to share their segment.
+    held_back: bool,
 }
 
 /// What an edge-triggered poll reports of a socket.
@@ -67,12 +71,14 @@ impl SimSocket {
             outbound: Vec::new(),
             outbound_fin: false,
             outbound_max: usize::MAX,
+            peeked: 0,
             read_cut,
             write_cut,
             sends: 0,
             calls: 0,
             arrived: false,
             starved: true,
+            held_back: false,
         }
     }
 
@@ -108,6 +114,7 @@ impl SimSocket {
     /// that is not used, is not told of again. But what a cut read left counts as arrived after it, as room does after a cut
     /// write. An event may also come for another reason, and then tells how things stand: `anyway`.
     pub(crate) fn take_edges(&mut self, anyway: bool) -> Option<Edges> {
+        assert!(!self.held_back, "who sends its last octets as such ends its direction within the same turn");
         let has_room = self.has_room();
         let ended = self.inbound_fin || self.inbound_rst;
         let readable = self.arrived || anyway && (ended || !self.inbound.is_empty());
@@ -147,7 +154,9 @@ impl Socket for SimSocket {
             }
             return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
-        let n = self.read_cut.next(buf.len().min(self.inbound.len()));
+        let octets = buf.len().min(self.inbound.len());
+        let n = if self.peeked > 0 { octets.min(self.peeked) } else { self.read_cut.next(octets) };
+        self.peeked -= n.min(self.peeked);
         self.arrived |= n < buf.len() && n < self.inbound.len();
         if n == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -155,6 +164,22 @@ impl Socket for SimSocket {
         let mut filled = 0;
         while filled < n {
             filled += self.inbound.read(&mut buf[filled..n])?;
+        }
+        Ok(n)
+    }
+
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.inbound.is_empty() {
+            if self.inbound_rst {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let n = buf.len().min(self.inbound.len());
+        self.peeked = n;
+        for (copy, octet) in buf.iter_mut().zip(&self.inbound) {
+            *copy = *octet;
         }
         Ok(n)
     }
@@ -171,6 +196,13 @@ impl Socket for SimSocket {
         }
         self.outbound.extend_from_slice(&buf[..n]);
         self.sends += 1;
+        self.held_back = false;
+        Ok(n)
+    }
+
+    fn send_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.send(buf)?;
+        self.held_back = n == buf.len();
         Ok(n)
     }
 
@@ -180,6 +212,7 @@ impl Socket for SimSocket {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls += 1;
+        self.held_back = false;
         if self.inbound_rst {
             return Err(io::ErrorKind::NotConnected.into());
         }

@@ -18,11 +18,26 @@ pub trait Socket {
     /// `WouldBlock`, or what the kernel said.
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize>;
 
+    /// Copies what [`recv`](Self::recv) would bring into `buf` and leaves it there; 0 is the peer's FIN.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or what the kernel said.
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize>;
+
     /// Sends a prefix of `buf` and returns its length.
     ///
     /// # Errors
     /// `WouldBlock`, or what the kernel said.
     fn send(&mut self, buf: &[u8]) -> io::Result<usize>;
+
+    /// The same where the end of our direction follows at once: the kernel may hold a small rest back, so that it shares a
+    /// segment with the FIN.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or what the kernel said.
+    fn send_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.send(buf)
+    }
 
     /// Sends a prefix of the slices, in order, and returns its length.
     ///
@@ -42,8 +57,18 @@ impl Socket for mio::net::TcpStream {
         uninterrupted(|| self.read(buf))
     }
 
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        uninterrupted(|| mio::net::TcpStream::peek(self, buf))
+    }
+
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
         uninterrupted(|| self.write(buf))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn send_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let socket = socket2::SockRef::from(&*self);
+        uninterrupted(|| socket.send_with_flags(buf, libc::MSG_MORE | libc::MSG_NOSIGNAL))
     }
 
     fn send_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -131,6 +156,18 @@ impl<S: Socket> Transport<S> {
         match self {
             Self::Plain(socket) => write_plain(socket, bufs),
             Self::Tls(stream) => stream.write(scratch, bufs),
+        }
+    }
+
+    /// [`write`](Self::write) where nothing will be sent behind these octets and [`close_write`](Self::close_write) follows within
+    /// the same turn: a plain socket's FIN then travels with them.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn write_last(&mut self, scratch: &mut TlsScratch, octets: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => unblocked(socket.send_last(octets)),
+            Self::Tls(stream) => stream.write(scratch, &[IoSlice::new(octets)]),
         }
     }
 
@@ -255,11 +292,16 @@ fn read_plain<S: Socket>(socket: &mut S, into: &mut [u8]) -> io::Result<Read> {
 }
 
 fn write_plain<S: Socket>(socket: &mut S, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-    let sent = match bufs {
+    unblocked(match bufs {
         [] => Ok(0),
         [one] => socket.send(one),
         several => socket.send_vectored(several),
-    };
+    })
+}
+
+/// Blocked is no failure: nothing was taken.
+#[inline]
+fn unblocked(sent: io::Result<usize>) -> io::Result<usize> {
     match sent {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
         other => other,
@@ -332,6 +374,9 @@ mod tests {
         struct Gone;
         impl Socket for Gone {
             fn recv(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+            fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
                 Err(io::ErrorKind::ConnectionReset.into())
             }
             fn send(&mut self, _: &[u8]) -> io::Result<usize> {

@@ -29,6 +29,8 @@ pub struct Connection {
     pub(super) settings: Arc<Settings>,
     pub(super) role: Role,
     pub(super) phase: Phase,
+    /// What the phase of that name needs; `None` in every other.
+    pub(super) opening: Option<Box<Opening>>,
     pub(super) decoder: FrameDecoder,
     /// A message that came in parts, so far.
     pub(super) message: Option<Box<Assembly>>,
@@ -38,26 +40,23 @@ pub struct Connection {
     pub(super) codec: Option<Box<Codec>>,
     pub(super) outbox: Outbox,
     /// Input that could not be decoded when the turn ended: an unfinished header, or all of it under backpressure.
-    pub(super) carry: Vec<u8>,
+    pub(super) carry: Box<[u8]>,
     /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
     pub(super) paused: bool,
-    /// When a keep-alive Ping was sent last; before `heard`: it was answered, or there was none.
-    pub(super) pinged: Instant,
     /// How the connection ended, until that was reported.
     pub(super) ended: Option<Box<Closure>>,
-    /// When the phase began, as far as a deadline counts from there.
+    /// When the phase began, as far as a deadline counts from there; while it is open, when a keep-alive Ping was sent last
+    /// (before `heard`: it was answered, or there was none).
     pub(super) since: Instant,
     /// When the peer was last heard.
     pub(super) heard: Instant,
-    /// Since when the socket has taken none of the queued output; `None`: nothing is queued.
-    pub(super) stalled: Option<Instant>,
 }
 
 /// Where a connection is in its life (RFC 6455 §4, §7).
 #[derive(Debug)]
 pub(super) enum Phase {
     /// The opening handshake is under way.
-    Opening(Box<Opening>),
+    Opening,
     /// Messages flow both ways.
     Open,
     /// Our Close is queued or sent, the peer's has not come.
@@ -244,19 +243,18 @@ impl Connection {
         Connection {
             settings,
             role,
-            phase: Phase::Opening(Box::new(opening)),
+            phase: Phase::Opening,
+            opening: Some(Box::new(opening)),
             decoder: FrameDecoder::default(),
             message: None,
             control: None,
             codec: None,
             outbox: Outbox::default(),
-            carry: Vec::new(),
+            carry: Box::default(),
             paused: false,
-            pinged: now,
             ended: None,
             since: now,
             heard: now,
-            stalled: None,
         }
     }
 
@@ -279,7 +277,7 @@ impl Connection {
 
     /// Whether the opening handshake is under way.
     pub fn is_opening(&self) -> bool {
-        matches!(self.phase, Phase::Opening(_))
+        matches!(self.phase, Phase::Opening)
     }
 
     /// What the owner of the socket must do.
@@ -316,8 +314,7 @@ impl Connection {
     /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers and compressors cost.
     #[inline]
     pub fn held_bytes(&self) -> usize {
-        let opening =
-            if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
+        let opening = self.opening.as_ref().map_or(0, |opening| opening.head.capacity() + size_of::<Opening>());
         let message = self.message.as_ref().map_or(0, |message| message.buffer.allocated() + size_of::<Assembly>());
         let codec = self.codec.as_ref().map_or(0, |codec| size_of::<Codec>() + codec.memory_bytes());
         opening
@@ -325,21 +322,21 @@ impl Connection {
             + message
             + self.control.as_ref().map_or(0, |_| size_of::<Held>())
             + self.outbox.held_bytes()
-            + self.carry.capacity()
+            + self.carry.len()
     }
 
     /// When [`Turn::handle_timeout`] must be called at the latest, and for which wait.
     pub fn next_deadline(&self) -> Option<(Instant, Wait)> {
         let timeouts = &self.settings.timeouts;
-        let stall = |limit: Duration| self.stalled.map(|since| (since + limit, Wait::WriteStall));
+        let stall = |limit: Duration| self.outbox.stalled().map(|since| (since + limit, Wait::WriteStall));
         match self.phase {
-            Phase::Opening(_) => Some((self.since + timeouts.handshake, Wait::Handshake)),
+            Phase::Opening => Some((self.since + timeouts.handshake, Wait::Handshake)),
             Phase::Open => {
                 // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
                 let listening = !self.paused;
                 let idle = timeouts.idle.filter(|_| listening).map(|limit| (self.heard + limit, Wait::Idle));
                 let ping = timeouts.ping.filter(|_| listening);
-                let ping = ping.map(|limit| (self.heard.max(self.pinged) + limit, Wait::Idle));
+                let ping = ping.map(|limit| (self.heard.max(self.since) + limit, Wait::Idle));
                 [stall(timeouts.write_stall), idle, ping].into_iter().flatten().min_by_key(|(at, _)| *at)
             }
             Phase::Done(Shutdown::Abort) => None,

@@ -4,7 +4,7 @@
 //! Two halves. [`Lanes`] belong to the loop: what one turn of one connection queues, usually sent before the turn ends.
 //! [`Outbox`] belongs to the connection and exists only while the socket takes less than it is given.
 
-use std::{collections::VecDeque, io::IoSlice, ops::Range};
+use std::{collections::VecDeque, io::IoSlice, ops::Range, time::Instant};
 
 use super::{
     frame::Opcode,
@@ -77,11 +77,36 @@ struct Queue {
     /// Each holds whole frames, but for the first, which may begin inside one.
     data: VecDeque<Buffer>,
     data_bytes: usize,
+    /// Since when the socket has taken none of it.
+    stalled: Option<Instant>,
     /// What the buffers of `data` take of memory, which is more than is left of them to send.
     data_allocated: usize,
 }
 
 impl Outbox {
+    /// Since when the socket has taken none of what is queued; `None`: nothing is queued, or it took some in this turn.
+    pub(super) fn stalled(&self) -> Option<Instant> {
+        self.queue.as_ref().and_then(|queue| queue.stalled)
+    }
+
+    /// The socket took some of it.
+    pub(super) fn progressed(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            queue.stalled = None;
+        }
+    }
+
+    /// The turn is over, at that time: what is still queued waits from now on, unless it has waited before.
+    #[inline]
+    pub(super) fn note_stall(&mut self, now: Instant) {
+        let Some(queue) = &mut self.queue else { return };
+        if queue.data_bytes > 0 || !queue.control.is_empty() {
+            queue.stalled.get_or_insert(now);
+        } else {
+            self.queue = None;
+        }
+    }
+
     /// Octets queued here, that is: for longer than a turn.
     #[inline]
     pub(super) fn len(&self) -> usize {
@@ -172,6 +197,9 @@ impl Outbox {
             (lanes.run, self.begun) = (0..0, 0);
             return;
         }
+        if taken > 0 {
+            self.progressed();
+        }
         if lanes.control.is_empty() {
             return self.advance_data(taken, lanes, window, pool);
         }
@@ -250,10 +278,6 @@ impl Outbox {
     pub(super) fn load(&mut self, lanes: &mut Lanes) {
         if let Some(queue) = &mut self.queue {
             lanes.control.append(&mut queue.control);
-            if queue.data.is_empty() {
-                // Nothing else waited, and an idle connection holds nothing.
-                self.queue = None;
-            }
         }
     }
 

@@ -122,8 +122,29 @@ impl Sender<'_> {
     ///
     /// # Errors
     /// [`SendError::Closing`]. Never [`SendError::Full`]: decoding stops before the queue is full.
-    #[inline]
+    #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
+        match message {
+            Message { kind, body: Body::Window { octets, base, payload } } if self.replies_in_place() => {
+                self.reply_in_place(kind.opcode(), octets, base, payload);
+                Ok(())
+            }
+            message => self.reply_otherwise(message),
+        }
+    }
+
+    /// Whether an answer can be made where the message lies, and nothing else is to be done with it: so it nearly always is.
+    #[inline(always)]
+    fn replies_in_place(&self) -> bool {
+        matches!(self.connection.phase, Phase::Open)
+            && self.connection.role == Role::Server
+            && self.connection.codec.is_none()
+            && self.tap.is_none()
+            && self.lanes.run_is_last()
+    }
+
+    #[inline(never)]
+    fn reply_otherwise(&mut self, message: Message<'_>) -> Result<(), SendError> {
         if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
@@ -259,7 +280,7 @@ impl Sender<'_> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn reply_in_place(&mut self, opcode: Opcode, octets: &mut [u8], base: usize, payload: usize) {
         let end = octets.len();
         let header = WireHeader::new(true, 0, opcode as u8, None, (end - payload) as u64);

@@ -1,8 +1,9 @@
 //! A connection's turn at the loop's workspace: octets in, events out, answers in, octets to send out.
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use super::{
+    assembler::MessageKind,
     close::{CloseCode, CloseFrame},
     connection::{Closure, Connection, Phase, Shutdown, Wait},
     frame::{FrameHeader, Place},
@@ -190,7 +191,7 @@ impl<'t> Turn<'t> {
                     self.connection.ended = Some(Box::new(Closure::TimedOut(wait)));
                     let _ = self.sender().close(CloseCode::GOING_AWAY, "idle");
                 } else {
-                    self.connection.pinged = self.now;
+                    self.connection.since = self.now;
                     let _ = self.sender().ping(b"");
                 }
             }
@@ -213,7 +214,7 @@ impl<'t> Turn<'t> {
         let held_bytes = self.connection.held_bytes();
         match self.connection.phase {
             Phase::Done(_) => return self.done(Shutdown::Abort),
-            Phase::Opening(_) if self.connection.role == Role::Server => return self.refuse(Refusal::OutOfMemory),
+            Phase::Opening if self.connection.role == Role::Server => return self.refuse(Refusal::OutOfMemory),
             _ => {}
         }
         let Workspace { window, lanes, .. } = &mut *self.workspace;
@@ -226,7 +227,7 @@ impl<'t> Turn<'t> {
     /// The socket took some of what was queued, by the reckoning of its owner: TLS has records of its own.
     #[inline]
     pub fn progressed(&mut self) {
-        self.connection.stalled = None;
+        self.connection.outbox.progressed();
     }
 
     /// Answers the opening handshake with an HTTP status of the caller's choice instead of judging it. Nothing happens to a
@@ -244,28 +245,40 @@ impl<'t> Turn<'t> {
     }
 
     /// The next event. `None`: everything that can be decoded now is.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Option<Received<'_>> {
         if !self.has_undecoded() {
             return None;
         }
-        let step = match self.next_whole() {
-            Some((kind, at)) => Step::Whole(kind, at),
-            None => self.step()?,
-        };
-        let Workspace { window, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
-        let base = match &step {
-            // The answers so far and the message lie in the same window, in this order.
-            Step::Whole(_, at) if lanes.run.start == lanes.run.end => at.start - HEADROOM,
-            Step::Whole(..) => lanes.run.end,
-            _ => window.len(),
-        };
+        match self.next_whole() {
+            Some((kind, at)) => Some(self.whole(kind, at)),
+            None => self.receive_other(),
+        }
+    }
+
+    /// A message that arrived whole, at this range of the window.
+    #[inline(always)]
+    fn whole(&mut self, kind: MessageKind, at: Range<usize>) -> Received<'_> {
+        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+        // The answers so far and the message lie in the same window, in this order.
+        let base = if lanes.run.start == lanes.run.end { at.start - HEADROOM } else { lanes.run.end };
         let (answers, rest) = window.split_at_mut(base);
+        let octets = rest.get_mut(..at.end - base).unwrap_or_default();
+        let event = Event::Message(Message::in_window(kind, octets, base, at.start - base));
+        let sender =
+            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
+        Received { event, sender }
+    }
+
+    #[inline(never)]
+    fn receive_other(&mut self) -> Option<Received<'_>> {
+        let step = match self.step()? {
+            Step::Whole(kind, at) => return Some(self.whole(kind, at)),
+            step => step,
+        };
+        let Workspace { window: answers, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
         let event = match step {
-            Step::Whole(kind, at) => {
-                let octets = rest.get_mut(..at.end - base).unwrap_or_default();
-                Event::Message(Message::in_window(kind, octets, base, at.start - base))
-            }
+            Step::Whole(..) => return None, // dealt with above
             Step::Assembled => {
                 let message = message.as_mut()?;
                 Event::Message(Message::assembled(message.kind, &mut message.buffer))
@@ -323,9 +336,6 @@ impl<'t> Turn<'t> {
     pub fn advance(&mut self, len: usize) {
         let Workspace { window, lanes, pool, .. } = &mut *self.workspace;
         self.connection.outbox.advance(len, lanes, window, pool);
-        if len > 0 {
-            self.connection.stalled = None;
-        }
     }
 
     /// The connection whose turn it is.
@@ -355,13 +365,9 @@ impl Drop for Turn<'_> {
         let Turn { connection, workspace, now, .. } = self;
         let Workspace { window, input, lanes, .. } = &mut **workspace;
         connection.outbox.stash(lanes, window);
-        if connection.outbox.len() == 0 {
-            connection.stalled = None;
-        } else if connection.stalled.is_none() {
-            connection.stalled = Some(*now);
-        }
+        connection.outbox.note_stall(*now);
         if input.start < input.end && !matches!(connection.phase, Phase::Done(_)) {
-            connection.carry = window.get(input.clone()).unwrap_or_default().to_vec();
+            connection.carry = window.get(input.clone()).unwrap_or_default().into();
         }
         workspace.end_turn();
     }

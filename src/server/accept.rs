@@ -47,6 +47,20 @@ pub(super) struct Door<L> {
     knocking: bool,
 }
 
+/// Who comes in, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    /// The peer of the connection, or whom a proxy speaks for.
+    pub(super) client: SocketAddr,
+    /// The proxy.
+    pub(super) via: Option<SocketAddr>,
+    pub(super) tls: bool,
+    /// When it was accepted.
+    pub(super) since: Instant,
+    /// Its socket has a token already.
+    pub(super) watched: bool,
+}
+
 /// All doors of a loop, and what a newcomer gets.
 #[derive(Debug)]
 pub(super) struct Reception<L> {
@@ -65,6 +79,7 @@ pub(super) struct Reception<L> {
     accept_warned: Option<Instant>,
     full_warned: Option<Instant>,
     crowd_warned: Option<Instant>,
+    header_warned: Option<Instant>,
 }
 
 impl<L> Reception<L> {
@@ -83,6 +98,7 @@ impl<L> Reception<L> {
             accept_warned: None,
             full_warned: None,
             crowd_warned: None,
+            header_warned: None,
         }
     }
 
@@ -113,7 +129,20 @@ impl<L> Reception<L> {
         if !self.turned_away.is_empty() {
             self.turned_away.remove(&id);
         }
+        self.wake();
+    }
+
+    /// A descriptor has come back.
+    pub(super) fn wake(&mut self) {
         self.rest_until = None;
+    }
+
+    pub(super) fn connections_max(&self) -> usize {
+        self.connections_max
+    }
+
+    pub(super) fn is_header_warning_due(&mut self, now: Instant) -> bool {
+        is_due(&mut self.header_warned, now)
     }
 
     /// When accepting goes on without an event; `now` or earlier: at once.
@@ -153,7 +182,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                     break;
                 }
                 match self.kernel.accept(&door.listener) {
-                    Ok(Some((socket, peer))) => self.welcome(socket, peer, tls),
+                    Ok(Some((socket, peer))) => self.receive(socket, peer, tls),
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
@@ -175,20 +204,24 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         }
     }
 
-    /// A newcomer: gets a session, or is turned away.
-    fn welcome(&mut self, socket: K::Socket, peer: SocketAddr, tls: bool) {
-        let ticket = match self.admit(peer) {
+    /// A newcomer, its client's address known: gets a session, or is turned away. `None`: it is gone.
+    pub(super) fn welcome(&mut self, socket: K::Socket, arrival: Arrival) -> Option<ConnId> {
+        let Arrival { client, via, tls, .. } = arrival;
+        let ticket = match self.admit(client) {
             Ok(ticket) => ticket,
-            Err(refusal) => return self.turn_away(socket, tls, refusal),
+            Err(refusal) => return self.turn_away(socket, arrival, refusal),
         };
-        match self.begin(socket, tls) {
+        let begun = self.begin(socket, arrival);
+        match begun {
             Some(id) => {
-                tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+                let via = via.map(tracing::field::display);
+                tracing::debug!(target: "wslab::conn", %id, peer = %client, via, tls, "accepted");
                 self.reception.admission.hold(id.key, ticket);
                 self.crowd_out();
             }
             None => self.reception.admission.release(ticket),
         }
+        begun
     }
 
     /// Whether there is room for one more, and what to say if not.
@@ -203,8 +236,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         admission.admit(peer.ip())
     }
 
-    fn begin(&mut self, socket: K::Socket, tls: bool) -> Option<ConnId> {
-        let transport = match (&self.reception.tls, tls) {
+    fn begin(&mut self, socket: K::Socket, arrival: Arrival) -> Option<ConnId> {
+        let transport = match (&self.reception.tls, arrival.tls) {
             (Some(config), true) => match TlsStream::server(socket, config.clone()) {
                 Ok(stream) => Transport::Tls(Box::new(stream)),
                 Err(error) => {
@@ -215,40 +248,48 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             (None, true) => return None,
             (_, false) => Transport::Plain(socket),
         };
-        self.take_in(transport)
+        self.take_in(transport, arrival)
     }
 
     /// A plain peer gets told and lingers like any other, a TLS one would cost a handshake.
-    fn turn_away(&mut self, socket: K::Socket, tls: bool, refusal: Refusal) {
+    fn turn_away(&mut self, socket: K::Socket, arrival: Arrival, refusal: Refusal) -> Option<ConnId> {
         if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
             tracing::warn!("turning peers away: {refusal}");
         }
-        if tls || self.reception.turned_away.len() >= TURNED_AWAY_MAX {
-            return;
+        if arrival.tls || self.reception.turned_away.len() >= TURNED_AWAY_MAX {
+            return None;
         }
-        if let Some(id) = self.take_in(Transport::Plain(socket)) {
-            self.reception.turned_away.insert(id);
-            self.sessions.turn_away(id, refusal, &mut self.handler);
-        }
+        let id = self.take_in(Transport::Plain(socket), arrival)?;
+        self.reception.turned_away.insert(id);
+        self.sessions.turn_away(id, refusal, &mut self.handler);
+        Some(id)
     }
 
     /// One handshake too many: the oldest makes room. Whoever means to open a connection has sent its request long since.
-    fn crowd_out(&mut self) {
+    pub(super) fn crowd_out(&mut self) {
         let handshakes_max = self.reception.handshakes_max;
-        while self.sessions.openings() > handshakes_max {
-            let Some(oldest) = self.sessions.oldest_opening() else { return };
+        while self.sessions.openings() + self.lobby.len() > handshakes_max {
             if is_due(&mut self.reception.crowd_warned, self.sessions.shared.now) {
                 tracing::warn!(handshakes_max, "too many opening handshakes are under way: dropping the oldest");
             }
+            let oldest = self.sessions.oldest_opening();
+            let since = oldest.and_then(|id| self.sessions.get(id)?.next_deadline());
+            if self.lobby.next_deadline().is_some_and(|at| since.is_none_or(|since| at <= since))
+                && self.crowd_out_of_lobby()
+            {
+                continue;
+            }
+            let Some(oldest) = oldest else { return };
             self.sessions.crowd_out(oldest, Refusal::TooManyHandshakes { handshakes_max }, &mut self.handler);
         }
     }
 
-    fn take_in(&mut self, transport: Transport<K::Socket>) -> Option<ConnId> {
-        let connection = Connection::server(self.reception.settings.clone(), self.sessions.shared.now);
+    fn take_in(&mut self, transport: Transport<K::Socket>, arrival: Arrival) -> Option<ConnId> {
+        let connection = Connection::server(self.reception.settings.clone(), arrival.since);
         let kernel = &mut self.kernel;
-        let registered =
-            self.sessions.insert(Session::new(transport, connection), |socket, id| kernel.register(socket, id.token()));
+        let registered = self.sessions.insert(Session::new(transport, connection), |socket, id| {
+            if arrival.watched { kernel.rename(socket, id.token()) } else { kernel.register(socket, id.token()) }
+        });
         registered.inspect_err(|error| tracing::warn!(%error, "cannot watch a connection")).ok()
     }
 }

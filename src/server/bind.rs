@@ -1,6 +1,10 @@
 //! A loop on real sockets: addresses in, a [`Server`] that serves them out.
 
-use std::{io, net::SocketAddr, sync::mpsc::channel};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::mpsc::channel,
+};
 
 use super::{
     config::{Config, ConfigError},
@@ -9,6 +13,9 @@ use super::{
     kernel::Mio,
 };
 use crate::{net::Listener, session::Handler};
+
+/// Where no address is known.
+pub(super) const NOWHERE: SocketAddr = SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0));
 
 /// Why a server does not come about.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +33,25 @@ pub enum BindError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// A socket that listens already: somebody else's, such as a supervisor's (socket activation).
+#[derive(Debug)]
+pub struct Inherited {
+    /// The socket.
+    pub listener: TcpListener,
+    /// It is for wss.
+    pub tls: bool,
+}
+
+impl Inherited {
+    /// The same socket once more: whoever accepts first has the connection.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(super) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Inherited { listener: self.listener.try_clone()?, tls: self.tls })
+    }
 }
 
 /// One event loop with its listeners, not yet running.
@@ -73,27 +99,61 @@ impl<H: Handler> Server<H> {
     /// A configuration that can not work; the first address that can not be listened on.
     pub fn bind(config: &Config, handler: H) -> Result<Self, BindError> {
         config.check()?;
+        let mut server = Server::without_doors(config, handler)?;
+        let plain = config.listen.iter().map(|addr| (*addr, false));
+        let tls = config.listen_tls.iter().map(|addr| (*addr, true));
+        for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
+            let bound = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive);
+            bound.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
+                addr,
+                tls,
+                source,
+            })?;
+        }
+        Ok(server)
+    }
+
+    /// The same on sockets that listen already, instead of the configuration's addresses.
+    ///
+    /// # Errors
+    /// A configuration that can not work; the first socket that can not be used.
+    pub fn on(config: &Config, sockets: Vec<Inherited>, handler: H) -> Result<Self, BindError> {
+        config.check()?;
+        if config.tls.is_none() && sockets.iter().any(|socket| socket.tls) {
+            return Err(ConfigError::NoTls.into());
+        }
+        let mut server = Server::without_doors(config, handler)?;
+        for Inherited { listener, tls } in sockets.into_iter().take(LISTENERS_MAX) {
+            let addr = listener.local_addr().unwrap_or(NOWHERE);
+            let taken = Listener::from_std(listener, config.keep_alive);
+            taken.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
+                addr,
+                tls,
+                source,
+            })?;
+        }
+        Ok(server)
+    }
+
+    fn without_doors(config: &Config, handler: H) -> Result<Self, BindError> {
         let on_poll = |source| {
             let plain = config.listen.first().map(|addr| (*addr, false));
             let first = plain.or_else(|| config.listen_tls.first().map(|addr| (*addr, true)));
-            let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
+            let (addr, tls) = first.unwrap_or((NOWHERE, false));
             BindError::Listen { addr, tls, source }
         };
-        let kernel = Mio::new().map_err(on_poll)?;
+        let kernel = Mio::new(config.busy_poll).map_err(on_poll)?;
         let (sender, commands) = channel();
         let handle = Handle::new(sender, kernel.registry(), WAKER).map_err(on_poll)?;
-        let mut inner = Loop::new(kernel, config, handler, commands);
-        let plain = config.listen.iter().map(|addr| (*addr, false));
-        let tls = config.listen_tls.iter().map(|addr| (*addr, true));
-        for (door, (addr, tls)) in plain.chain(tls).take(LISTENERS_MAX).enumerate() {
-            let on_error = |source| BindError::Listen { addr, tls, source };
-            let mut listener =
-                Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
-            inner.kernel.watch(&mut listener, door_token(door)).map_err(on_error)?;
-            let addr = listener.local_addr().map_err(on_error)?;
-            inner.reception.open(listener, addr, tls);
-        }
-        Ok(Server { inner, handle })
+        Ok(Server { inner: Loop::new(kernel, config, handler, commands), handle })
+    }
+
+    fn open(&mut self, mut listener: Listener, tls: bool) -> io::Result<()> {
+        let door = self.inner.reception.doors().len();
+        self.inner.kernel.watch(&mut listener, door_token(door))?;
+        let addr = listener.local_addr()?;
+        self.inner.reception.open(listener, addr, tls);
+        Ok(())
     }
 
     /// Serves until a [`Handle`] ends it.

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::proto::{Settings, SettingsError};
+use crate::{
+    net::Network,
+    proto::{Settings, SettingsError},
+};
 
 /// What a server is made from. `Config::default()` listens nowhere.
 #[derive(Clone, Debug)]
@@ -29,8 +32,15 @@ pub struct Config {
     pub backlog: i32,
     /// Share the addresses with other processes or loops (SO_REUSEPORT).
     pub reuse_port: bool,
+    /// Before it sleeps, a loop looks for events again and again for so long, and asks the kernel to do likewise with the sockets
+    /// (SO_BUSY_POLL, where it allows that). Saves a wake-up of some 10 µs a round trip and costs a core. Zero: off.
+    pub busy_poll: Duration,
     /// TCP keep-alive: silence before the first probe. `None`: off.
     pub keep_alive: Option<Duration>,
+    /// Whether a proxy in front says for whom it speaks.
+    pub proxy_protocol: ProxyProtocol,
+    /// The proxies that are believed.
+    pub proxy_from: Vec<Network>,
     /// How long a drain waits for peers before it drops them.
     pub grace: Duration,
     /// After our last octet: how long we read and discard before the socket is closed.
@@ -39,6 +49,20 @@ pub struct Config {
     pub linger_bytes_max: usize,
     /// Record every frame in both directions (`tracing` target `wslab::frame`, level TRACE).
     pub log_frames: bool,
+}
+
+/// Whether connections begin with a PROXY header, version 1 or 2 ([`net::proxy_protocol`](crate::net::proxy_protocol)), before
+/// TLS or the request. The client's address is the header's then, for limits and logs alike.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// None does: a header is a bad request.
+    #[default]
+    Off,
+    /// Connections from [`Config::proxy_from`] may; their first octets tell. Those from elsewhere do not. The specification
+    /// forbids to guess (§2), since whoever is believed can claim any address: it is for networks where everybody is trusted.
+    On,
+    /// Connections from [`Config::proxy_from`] must. Those without a header, and those from elsewhere, are dropped.
+    Require,
 }
 
 /// A configuration that can not work.
@@ -62,6 +86,9 @@ pub enum ConfigError {
     /// Addresses for wss without a certificate.
     #[error("listen_tls names addresses and tls is None: wss needs a certificate")]
     NoTls,
+    /// A header is required, of nobody.
+    #[error("proxy_protocol requires a header and proxy_from is empty: nobody could connect")]
+    NoProxies,
 }
 
 impl Config {
@@ -87,6 +114,9 @@ impl Config {
         }
         if !self.listen_tls.is_empty() && self.tls.is_none() {
             return Err(ConfigError::NoTls);
+        }
+        if self.proxy_protocol == ProxyProtocol::Require && self.proxy_from.is_empty() {
+            return Err(ConfigError::NoProxies);
         }
         Ok(())
     }
@@ -118,7 +148,10 @@ impl Default for Config {
             memory_bytes_max: 512 << 20,
             backlog: 4096,
             reuse_port: false,
+            busy_poll: Duration::ZERO,
             keep_alive: Some(Duration::from_secs(60)),
+            proxy_protocol: ProxyProtocol::Off,
+            proxy_from: Network::LOOPBACK.to_vec(),
             grace: Duration::from_secs(10),
             linger: Duration::from_secs(1),
             linger_bytes_max: 32 << 20,
@@ -140,6 +173,10 @@ mod tests {
             (|c| c.handshakes_max = 0, "handshakes_max is 0"),
             (|c| c.memory_bytes_max = 1 << 20, "memory_bytes_max is 1048576: a loop needs 4194304 at least"),
             (|c| c.listen_tls = vec![SocketAddr::from(([127, 0, 0, 1], 0))], "wss needs a certificate"),
+            (
+                |c| (c.proxy_protocol, c.proxy_from) = (ProxyProtocol::Require, Vec::new()),
+                "proxy_from is empty: nobody could connect",
+            ),
             (|c| c.settings.limits.queue_low_bytes = 2 << 20, "queue_low_bytes 2097152 is not below"),
         ];
         assert_eq!(Config::default().check(), Ok(()));

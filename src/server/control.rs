@@ -1,6 +1,12 @@
 //! Commands to running loops from other threads: a channel and a waker each.
 
-use std::sync::{Arc, mpsc::Sender};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
 
 use mio::{Token, Waker};
 
@@ -9,6 +15,8 @@ use mio::{Token, Waker};
 pub(super) enum Command {
     Drain,
     Stop,
+    /// To be answered.
+    Probe(Sender<()>),
     ReloadTls(Arc<rustls::ServerConfig>),
 }
 
@@ -42,6 +50,21 @@ impl Handle {
     /// New connections get this certificate; those there are keep theirs.
     pub fn reload_tls(&self, config: Arc<rustls::ServerConfig>) {
         self.send(&Command::ReloadTls(config));
+    }
+
+    /// Whether every loop that has not ended turns within this time. Waits for the answers.
+    pub fn turns_within(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let (answers, answered) = channel();
+        self.send(&Command::Probe(answers));
+        // The channel's last sender is gone when every loop has answered, or ended.
+        loop {
+            match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => return true,
+                Err(RecvTimeoutError::Timeout) => return false,
+            }
+        }
     }
 
     fn send(&self, command: &Command) {

@@ -13,6 +13,7 @@ use super::{
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
     kernel::Kernel,
+    lobby::{LOBBY_END, Lobby},
 };
 use crate::{
     net::TlsScratch,
@@ -25,7 +26,7 @@ const CROWD_BYTES: usize = 1 << 20;
 /// The least share: some 700 Pings, which take 30 µs.
 const TURN_BYTES_MIN: usize = 4 << 10;
 /// How long each list is pumped before the poll is asked again.
-const LISTED_SLICE: Duration = Duration::from_millis(2);
+const LISTED_SLICE: Duration = Duration::from_millis(1);
 
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
@@ -45,6 +46,8 @@ pub(super) fn door_token(door: usize) -> usize {
 pub(super) struct Loop<K: Kernel, H> {
     pub(super) kernel: K,
     pub(super) reception: Reception<K::Listener>,
+    /// Before the sessions.
+    pub(super) lobby: Lobby<K::Socket>,
     pub(super) sessions: Sessions<K::Socket>,
     pub(super) handler: H,
     commands: Receiver<Command>,
@@ -94,6 +97,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         Loop {
             kernel,
             reception: Reception::new(config),
+            lobby: Lobby::new(config),
             sessions: Sessions::new(shared, hook),
             handler,
             commands,
@@ -151,7 +155,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     fn timeout(&self) -> Option<Duration> {
         let now = self.kernel.now();
         let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
-        let own = [self.reception.next_accept(now), drained].into_iter().flatten();
+        let own = [self.reception.next_accept(now), self.lobby.next_deadline(), drained].into_iter().flatten();
         own.map(|at| at.saturating_duration_since(now)).chain(self.sessions.poll_timeout(now)).min()
     }
 
@@ -169,6 +173,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.dispatch(token, readiness, crowd > 1);
         }
         self.pump_listed();
+        self.on_lobby_deadline();
         self.sessions.on_deadlines(&mut self.handler);
         self.reap();
         self.keep_memory_bounded();
@@ -226,6 +231,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.sessions.on_ready_in_crowd(ConnId::from_token(token), readiness, &mut self.handler);
         } else if token < ConnId::TOKENS_END {
             self.sessions.on_ready(ConnId::from_token(token), readiness, &mut self.handler);
+        } else if token < LOBBY_END {
+            self.look(token, readiness);
         } else if token == WAKER {
             self.obey();
         } else {
@@ -238,6 +245,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             match command {
                 Command::ReloadTls(config) => self.reception.tls = Some(config),
                 Command::Stop => self.state = State::Stopped,
+                // Whoever asked may have gone.
+                Command::Probe(answer) => drop(answer.send(())),
                 Command::Drain if self.state == State::Serving => self.drain(),
                 Command::Drain => {}
             }
@@ -248,6 +257,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         tracing::info!(connections = self.sessions.len(), "draining");
         self.state = State::Draining(self.sessions.shared.now + self.grace);
         self.reception.close();
+        self.lobby.clear();
         for id in self.sessions.ids() {
             self.sessions.go_away(id, &mut self.handler);
         }

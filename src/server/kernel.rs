@@ -49,6 +49,12 @@ pub(super) trait Kernel {
     /// What the kernel said.
     fn register(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
 
+    /// Gives a socket that is watched another token. What there is to be done may be told again, under the new name.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn rename(&mut self, socket: &mut Self::Socket, token: usize) -> io::Result<()>;
+
     fn now(&self) -> Instant;
 
     /// The wall clock, for people to read.
@@ -59,11 +65,28 @@ pub(super) trait Kernel {
 #[derive(Debug)]
 pub(super) struct Mio {
     poll: Poll,
+    /// How long a poll looks again and again before it sleeps.
+    busy_poll: Duration,
 }
 
 impl Mio {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Mio { poll: Poll::new()? })
+    pub(super) fn new(busy_poll: Duration) -> io::Result<Self> {
+        Ok(Mio { poll: Poll::new()?, busy_poll })
+    }
+
+    /// Looks for readiness without sleeping, as long as `busy_poll` and `timeout` allow. Returns whether there was any, and what is
+    /// left of the timeout.
+    #[cold]
+    fn spin(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<(bool, Option<Duration>)> {
+        let begun = Instant::now();
+        let most = timeout.map_or(self.busy_poll, |timeout| timeout.min(self.busy_poll));
+        loop {
+            self.poll.poll(events, Some(Duration::ZERO))?;
+            let spent = begun.elapsed();
+            if !events.is_empty() || spent >= most {
+                return Ok((!events.is_empty(), timeout.map(|timeout| timeout.saturating_sub(spent))));
+            }
+        }
     }
 
     pub(super) fn registry(&self) -> &Registry {
@@ -72,6 +95,12 @@ impl Mio {
 
     /// Watches a listener. Dropping it ends that.
     pub(super) fn watch(&self, listener: &mut Listener, token: usize) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if !self.busy_poll.is_zero()
+            && let Err(error) = listener.set_busy_poll(self.busy_poll)
+        {
+            tracing::debug!(%error, "the kernel does not busy-poll for us; this loop does");
+        }
         self.poll.registry().register(listener, Token(token), Interest::READABLE)
     }
 }
@@ -87,6 +116,14 @@ impl Kernel for Mio {
 
     #[inline]
     fn poll(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+        let mut timeout = timeout;
+        if !self.busy_poll.is_zero() {
+            let (ready, left) = self.spin(events, timeout)?;
+            if ready {
+                return Ok(());
+            }
+            timeout = left;
+        }
         self.poll.poll(events, timeout)
     }
 
@@ -108,6 +145,10 @@ impl Kernel for Mio {
 
     fn register(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
         self.poll.registry().register(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    fn rename(&mut self, socket: &mut TcpStream, token: usize) -> io::Result<()> {
+        self.poll.registry().reregister(socket, Token(token), Interest::READABLE | Interest::WRITABLE)
     }
 
     #[inline]

@@ -12,10 +12,11 @@ mod echo;
 mod event_loop;
 mod frame_log;
 mod kernel;
+mod lobby;
 mod workers;
 
-pub use bind::{BindError, Server};
-pub use config::{Config, ConfigError};
+pub use bind::{BindError, Inherited, Server};
+pub use config::{Config, ConfigError, ProxyProtocol};
 pub use control::Handle;
 pub use echo::Echo;
 pub use workers::Workers;

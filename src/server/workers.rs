@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, thread};
 
-use super::{BindError, Config, Handle, Server};
+use super::{BindError, Config, Handle, Inherited, Server, bind::NOWHERE};
 use crate::session::Handler;
 
 /// Loops that are bound and accept once they run.
@@ -33,6 +33,33 @@ impl<H: Handler + Send + 'static> Workers<H> {
             config.listen = server.local_addrs();
             config.listen_tls = server.local_addrs_tls();
             servers.push(server);
+        }
+        let handle = Handle::join(servers.iter().map(Server::handle));
+        Ok(Workers { servers, handle })
+    }
+
+    /// The same on sockets that listen already, instead of the configuration's addresses. All loops accept from the same
+    /// queues: each new connection wakes all of them, and the first that comes has it. That is no even share under light load.
+    ///
+    /// # Errors
+    /// A configuration that can not work; the first socket that can not be used.
+    pub fn on(
+        config: &Config,
+        count: usize,
+        sockets: Vec<Inherited>,
+        handler: impl Fn() -> H,
+    ) -> Result<Self, BindError> {
+        let count = count.max(1);
+        let config = config.share(count);
+        let mut servers: Vec<Server<H>> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let copy = |socket: &Inherited| {
+                let addr = socket.listener.local_addr();
+                let listen = |source| BindError::Listen { addr: addr.unwrap_or(NOWHERE), tls: socket.tls, source };
+                socket.try_clone().map_err(listen)
+            };
+            let copies = sockets.iter().map(copy).collect::<Result<_, _>>()?;
+            servers.push(Server::on(&config, copies, handler())?);
         }
         let handle = Handle::join(servers.iter().map(Server::handle));
         Ok(Workers { servers, handle })

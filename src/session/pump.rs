@@ -80,7 +80,7 @@ pub struct Session<S> {
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
-    unsent: Option<Instant>,
+    unsent: Option<Box<Instant>>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
     /// Its last turn brought much.
@@ -88,16 +88,23 @@ pub struct Session<S> {
 }
 
 /// How far the end of TCP has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum End {
     /// Neither side has ended.
     Open,
     /// The peer's FIN or close_notify was read.
     PeerEnded,
     /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
-    Lingering { until: Instant, octets_left: usize },
+    Lingering(Box<Lingering>),
     /// The socket is broken.
     Broken,
+}
+
+/// What bounds the end of TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Lingering {
+    until: Instant,
+    octets_left: usize,
 }
 
 impl<S: Socket> Session<S> {
@@ -131,10 +138,10 @@ impl<S: Socket> Session<S> {
 
     /// When [`Session::on_deadline`] must be called at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
-        match self.end {
-            End::Lingering { until, .. } => Some(until),
+        match &self.end {
+            End::Lingering(lingering) => Some(lingering.until),
             _ => {
-                let unsent = self.unsent.map(|since| since + self.connection.write_stall());
+                let unsent = self.unsent.as_ref().map(|since| **since + self.connection.write_stall());
                 [self.connection.next_deadline().map(|(at, _)| at), unsent].into_iter().flatten().min()
             }
         }
@@ -142,8 +149,8 @@ impl<S: Socket> Session<S> {
 
     /// Acts on every deadline that has passed, then pumps.
     pub fn on_deadline<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        match self.end {
-            End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
+        match &self.end {
+            End::Lingering(lingering) if shared.now >= lingering.until => Pumped::Gone,
             _ => {
                 if !self.writable && (self.connection.queued_bytes() > 0 || self.transport.wants_write()) {
                     // A poll tells of room only once a third of the send buffer is free: of 4 MiB, that is minutes for a slow
@@ -155,7 +162,7 @@ impl<S: Socket> Session<S> {
                     }
                 }
                 let stall = self.connection.write_stall();
-                let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
+                let is_stuck = self.unsent.as_ref().is_some_and(|since| shared.now >= **since + stall);
                 let act =
                     |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
                 self.pump_with(id, shared, handler, act).1
@@ -199,11 +206,15 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (Option<R>, Pumped) {
-        if let End::Lingering { until, octets_left } = self.end {
-            return (None, self.linger(until, octets_left, shared));
+        if matches!(self.end, End::Lingering(_)) {
+            return (None, self.linger(shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
-        self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
+        if self.transport.wants_write() {
+            self.unsent.get_or_insert_with(|| Box::new(shared.now));
+        } else if self.unsent.is_some() {
+            self.unsent = None;
+        }
         let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
             Shutdown::None => Pumped::Ready,
@@ -307,23 +318,23 @@ impl<S: Socket> Session<S> {
         }
         // Closing a socket with unread input resets it, and a reset can destroy what the peer has not read yet.
         let until = shared.now + shared.linger;
-        self.end = End::Lingering { until, octets_left: shared.linger_bytes_max };
-        self.linger(until, shared.linger_bytes_max, shared)
+        self.end = End::Lingering(Box::new(Lingering { until, octets_left: shared.linger_bytes_max }));
+        self.linger(shared)
     }
 
-    fn linger(&mut self, until: Instant, octets_left: usize, shared: &mut Shared) -> Pumped {
-        let (mut octets_left, mut budget) = (octets_left, shared.turn_bytes);
+    fn linger(&mut self, shared: &mut Shared) -> Pumped {
+        let End::Lingering(lingering) = &mut self.end else { return Pumped::Gone };
+        let mut budget = shared.turn_bytes;
         while self.readable && budget > 0 {
             match self.transport.discard(&mut shared.tls) {
-                Ok(Discard::Data { n, drained }) if n < octets_left => {
-                    octets_left -= n;
+                Ok(Discard::Data { n, drained }) if n < lingering.octets_left => {
+                    lingering.octets_left -= n;
                     budget = budget.saturating_sub(n);
                     self.readable = !drained || self.peer_ended;
                 }
                 _ => return Pumped::Gone,
             }
         }
-        self.end = End::Lingering { until, octets_left };
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
@@ -411,10 +422,13 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
             None => {
                 let slices = turn.transmit();
-                if slices.is_empty() {
-                    return transport.flush(tls);
-                }
-                (slices.iter().map(|slice| slice.len()).sum(), transport.write(tls, &slices)?)
+                let taken = match *slices {
+                    [] => return transport.flush(tls),
+                    // An answer to a Close, or a refusal: the FIN behind it can share its segment.
+                    [ref one] if turn.connection().shutdown() == Shutdown::Flush => transport.write_last(tls, one)?,
+                    ref several => transport.write(tls, several)?,
+                };
+                (slices.iter().map(|slice| slice.len()).sum(), taken)
             }
         };
         if taken == 0 && transport.is_handshaking() {

@@ -1,6 +1,6 @@
 //! The outbox against a naive model of its rule, over every interleaving of lanes and partial writes.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::*;
 
@@ -21,10 +21,15 @@ struct Model {
     control: VecDeque<Vec<u8>>,
     data: VecDeque<Vec<u8>>,
     wire: Vec<u8>,
+    /// Since which operation nothing of what is queued was taken.
+    stalled: Option<u8>,
 }
 
 impl Model {
     fn take(&mut self, octets: usize) {
+        if octets > 0 {
+            self.stalled = None;
+        }
         for _ in 0..octets {
             if self.begun.is_empty() {
                 let next = self.control.pop_front().or_else(|| self.data.pop_front());
@@ -34,8 +39,9 @@ impl Model {
         }
     }
 
-    fn end_turn(&mut self) {
+    fn end_turn(&mut self, serial: u8) {
         self.control.drain(..self.control.len().saturating_sub(1));
+        self.stalled = if self.len() > 0 { self.stalled.or(Some(serial)) } else { None };
     }
 
     fn len(&self) -> usize {
@@ -51,7 +57,7 @@ fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
 }
 
 /// Plays the operations on the outbox and on the model; the wire must be the same, octet for octet.
-fn check(ops: &[Op]) {
+fn check(ops: &[Op], began: &Instant) {
     let (mut outbox, mut lanes, mut pool, mut model) =
         (Outbox::default(), Lanes::default(), Pool::default(), Model::default());
     let (mut window, mut wire, mut serial) = (Vec::new(), Vec::new(), 0u8);
@@ -85,8 +91,11 @@ fn check(ops: &[Op]) {
             }
             Op::EndTurn => {
                 outbox.stash(&mut lanes, &window);
+                outbox.note_stall(*began + Duration::from_secs(serial.into()));
                 assert_eq!(lanes.len(), 0);
-                model.end_turn();
+                model.end_turn(serial);
+                let stalled = outbox.stalled().map(|at| at.duration_since(*began).as_secs());
+                assert_eq!(stalled, model.stalled.map(u64::from), "{ops:?}");
                 assert_eq!(outbox.len(), model.len(), "{ops:?}");
                 outbox.load(&mut lanes);
             }
@@ -101,13 +110,13 @@ fn check(ops: &[Op]) {
 #[test]
 fn every_interleaving_of_lanes_and_partial_writes_keeps_the_order() {
     let alphabet = [Op::Run(3), Op::Spill(130), Op::Big(4), Op::Pong, Op::Take(1), Op::Take(4), Op::EndTurn];
-    let mut ops = Vec::new();
+    let (mut ops, began) = (Vec::new(), Instant::now());
     for length in 0..=6 {
         for number in 0..alphabet.len().pow(length) {
             ops.clear();
             let digit = |at: u32| number / alphabet.len().pow(at) % alphabet.len();
             ops.extend((0..length).map(|at| alphabet[digit(at)]));
-            check(&ops);
+            check(&ops, &began);
         }
     }
 }

@@ -23,7 +23,7 @@ struct Played {
 fn opened(role: Role, settings: Settings, now: Instant) -> Connection {
     let mut connection = Connection::server(Arc::new(settings), now);
     connection.role = role;
-    connection.phase = Phase::Open;
+    (connection.phase, connection.opening) = (Phase::Open, None);
     connection
 }
 

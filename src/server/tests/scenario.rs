@@ -9,7 +9,7 @@ use super::{
 use crate::{
     net::sim::Cut,
     proto::{Limits, Settings, Timeouts},
-    server::Config,
+    server::{Config, ProxyProtocol},
     session::tests::{
         Answer, REQUEST, Random,
         law::{ANSWERS, PlainPeer, QUEUES, cut},
@@ -65,7 +65,10 @@ impl Scenario {
             ping: random.pick(&[None, None, Some(Duration::from_secs(2))]),
             ..Timeouts::default()
         };
+        // Before TLS a header would have to travel beside it.
+        let headers = [ProxyProtocol::Off, ProxyProtocol::Off, ProxyProtocol::On, ProxyProtocol::Require];
         let config = Config {
+            proxy_protocol: if tls.is_none() { random.pick(&headers) } else { ProxyProtocol::Off },
             settings: Settings { limits, timeouts, ..Settings::default() },
             connections_max: random.pick(&[1, 3, 1000, 1000, 1000]),
             linger_bytes_max: random.pick(&[40_000, 1 << 20]),
@@ -90,7 +93,7 @@ impl Scenario {
                 })
                 .expect("the shares come to a hundred");
             plan = if is_crowd && path > 5 { silent(random, plan) } else { make(random, plan) };
-            plans.push(plan);
+            plans.push(behind_proxy(random, plan, config.proxy_protocol));
         }
         if let Some(tls) = tls {
             for plan in &mut plans {
@@ -123,6 +126,30 @@ impl Scenario {
             plans.iter().map(|plan| if plan.probes > 0 { ANSWERS[0] } else { random.pick(ANSWERS) }).collect();
         Scenario { config, faults, finale, plans, answers, doors }
     }
+}
+
+/// Whom proxies of either version speak for, and whom they do not name.
+const PROXY_HEADERS: &[&[u8]] = &[
+    b"PROXY TCP4 203.0.113.7 192.0.2.1 56324 443\r\n",
+    b"PROXY UNKNOWN\r\n",
+    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\xc0\0\x02\x01\xdc\x04\x01\xbb",
+    b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0",
+];
+
+/// The same with a header before its request, where one may come or must.
+fn behind_proxy(random: &mut Random, mut plan: Plan, mode: ProxyProtocol) -> Plan {
+    let is_meant = match mode {
+        ProxyProtocol::Off => false,
+        ProxyProtocol::On => random.one_in(2),
+        ProxyProtocol::Require => plan.is_judged || !random.one_in(8),
+    };
+    if is_meant {
+        let header = random.pick(PROXY_HEADERS);
+        plan.request.splice(..0, header.iter().copied());
+        // Some still end in the middle of it.
+        plan.said_max += if plan.said_max == 0 { random.below(header.len()) } else { header.len() };
+    }
+    plan
 }
 
 /// A peer that opens, says nothing and waits.

@@ -437,6 +437,14 @@ impl Kernel for SimKernel {
         Ok(())
     }
 
+    fn rename(&mut self, socket: &mut SimEnd, token: usize) -> io::Result<()> {
+        // Nothing is told again: a loop must not count on it.
+        let net = &mut self.0.borrow_mut().net;
+        let before = net.wires[socket.wire].token.replace(token).expect("a socket that is watched");
+        net.stale.push(before);
+        Ok(())
+    }
+
     fn now(&self) -> Instant {
         self.0.borrow().net.now
     }
@@ -457,6 +465,10 @@ impl Socket for SimEnd {
         wire.reads.1 += usize::from(!wire.socket.inbound_fin && !wire.socket.inbound_rst);
         assert!(wire.reads.1 <= READS_MAX, "one socket is read {READS_MAX} times in a turn, and the others wait");
         net.count(self.wire, |socket| socket.recv(buf))
+    }
+
+    fn peek(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.machine.borrow_mut().net.count(self.wire, |socket| socket.peek(buf))
     }
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {

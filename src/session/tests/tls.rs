@@ -97,10 +97,8 @@ fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind
 /// A session past both handshakes, its peer, and what a loop gives it.
 fn opened() -> (Session<SimSocket>, TlsPeer, Shared, App) {
     let (client, server) = kit();
-    let mut peer = TlsPeer {
-        tls: ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap(),
-        may_fail: false,
-    };
+    let tls = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut peer = TlsPeer { tls, may_fail: false };
     let transport = Transport::Tls(Box::new(TlsStream::server(SimSocket::new(), server).unwrap()));
     let now = Instant::now();
     let mut session = Session::new(transport, Connection::server(Arc::new(Settings::default()), now));
