@@ -9,7 +9,7 @@ mod pump;
 mod sessions;
 
 pub use handler::{ConnId, Handler};
-pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX};
+pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX, Weight};
 pub use sessions::{Readiness, Sessions, TurnHook};
 
 #[cfg(test)]

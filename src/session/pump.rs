@@ -18,6 +18,9 @@ pub const TURN_BYTES_MAX: usize = 256 << 10;
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
 
+/// A turn that read so much is no small question: some 700 Pings, or one message that is not short.
+const HEAVY_BYTES: usize = 4 << 10;
+
 /// What the sessions of one loop share.
 #[derive(Debug)]
 pub struct Shared {
@@ -53,6 +56,17 @@ pub enum Pumped {
     Gone,
 }
 
+/// What a session's next turn may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Little.
+    Light,
+    /// Its share.
+    Heavy,
+    /// A TLS handshake.
+    Handshake,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub struct Session<S> {
@@ -69,6 +83,8 @@ pub struct Session<S> {
     unsent: Option<Box<Instant>>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
+    /// Its last turn brought much.
+    is_heavy: bool,
 }
 
 /// How far the end of TCP has come.
@@ -108,6 +124,7 @@ impl<S: Socket> Session<S> {
             peer_ended: false,
             unsent: None,
             opened: false,
+            is_heavy: false,
         }
     }
 
@@ -216,11 +233,12 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened, is_heavy } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = shared.turn_bytes;
         let mut in_budget = true;
+        let mut octets_read = 0;
         loop {
             deliver(&mut turn, id, opened, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
@@ -255,6 +273,8 @@ impl<S: Socket> Session<S> {
             match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
+                    octets_read += octets;
+                    *is_heavy = octets_read >= HEAVY_BYTES;
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -316,6 +336,19 @@ impl<S: Socket> Session<S> {
             }
         }
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
+    }
+
+    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or TLS is at its handshake, which costs
+    /// as much as a thousand short messages.
+    #[inline]
+    pub fn weight(&self) -> Weight {
+        if self.connection.is_opening() && self.transport.is_handshaking() {
+            Weight::Handshake
+        } else if self.is_heavy {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        }
     }
 
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
