@@ -139,6 +139,12 @@ impl Net {
         }
     }
 
+    /// A watched socket gets another token. Nothing is told again: a loop must not count on it.
+    pub(super) fn rename(&mut self, wire: usize, token: usize) {
+        let before = self.wires[wire].token.replace(token).expect("a socket that is watched");
+        self.stale.push(before);
+    }
+
     /// Takes a wire into the poll.
     pub(super) fn watch(&mut self, wire: usize, token: usize) {
         self.wires[wire].token = Some(token);

@@ -162,10 +162,7 @@ impl Kernel for SimKernel {
     }
 
     fn rename(&mut self, socket: &mut SimEnd, token: usize) -> io::Result<()> {
-        // Nothing is told again: a loop must not count on it.
-        let net = &mut self.0.borrow_mut().net;
-        let before = net.wires[socket.wire].token.replace(token).expect("a socket that is watched");
-        net.stale.push(before);
+        self.0.borrow_mut().net.rename(socket.wire, token);
         Ok(())
     }
 
