@@ -17,7 +17,7 @@ use crate::{
         Connection, Sender, Settings, Workspace,
         handshake::{Request, RequestError},
     },
-    session::{ConnId, Handler, Readiness, Session, Sessions, Shared},
+    session::{ConnId, Counts, Handler, Readiness, Session, Sessions, Shared},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -111,6 +111,7 @@ impl<H: Handler> Client<H> {
             now: Instant::now(),
             linger: config.linger,
             linger_bytes_max: config.linger_bytes_max,
+            counts: Counts::default(),
         };
         Ok(Client {
             poll,

@@ -25,7 +25,7 @@ mod workspace;
 
 pub use assembler::MessageKind;
 pub use close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX};
-pub use connection::{Closure, Connection, Shutdown, Wait};
+pub use connection::{Closure, Connection, Shutdown, Stage, Wait};
 pub use decoder::{Chunk, FrameDecoder};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Place};

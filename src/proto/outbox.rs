@@ -29,6 +29,10 @@ pub(super) struct Lanes {
     pub(super) spill: Vec<u8>,
     /// Octets of `spill` that are sent.
     spill_start: usize,
+    /// Octets in the outboxes of connections whose turn it is not.
+    pub(super) stashed_bytes: usize,
+    /// Messages queued so far, over all turns.
+    pub(super) messages: u64,
 }
 
 impl Lanes {
@@ -223,6 +227,9 @@ impl Outbox {
     #[inline]
     pub(super) fn load(&mut self, lanes: &mut Lanes) {
         if let Some(queue) = &mut self.queue {
+            // A connection that was not announced (`Workspace::adopt`) may bring more than was counted.
+            let stashed = queue.control.len() + queue.data_bytes;
+            lanes.stashed_bytes = lanes.stashed_bytes.saturating_sub(stashed);
             lanes.control.append(&mut queue.control);
         }
     }

@@ -333,10 +333,12 @@ impl Drop for Turn<'_> {
         let Turn { connection, workspace, now, .. } = self;
         let Workspace { window, input, lanes, .. } = &mut **workspace;
         connection.outbox.stash(lanes, window);
-        if connection.outbox.len() == 0 {
+        let stashed = connection.outbox.len();
+        if stashed == 0 {
             connection.stalled = None;
-        } else if connection.stalled.is_none() {
-            connection.stalled = Some(*now);
+        } else {
+            lanes.stashed_bytes += stashed;
+            connection.stalled.get_or_insert(*now);
         }
         if input.start < input.end && !matches!(connection.phase, Phase::Done(_)) {
             connection.carry = window.get(input.clone()).unwrap_or_default().to_vec();

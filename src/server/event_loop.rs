@@ -20,7 +20,7 @@ use crate::{
         listener::{is_out_of_descriptors, is_transient},
     },
     proto::{Connection, Settings, Workspace, handshake::Refusal},
-    session::{ConnId, Handler, Readiness, Session, Sessions, Shared, TurnHook},
+    session::{ConnId, Counts, Handler, Readiness, Session, Sessions, Shared, TurnHook},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -165,6 +165,7 @@ impl<H: Handler> Server<H> {
                     now,
                     linger: config.linger,
                     linger_bytes_max: config.linger_bytes_max,
+                    counts: Counts::default(),
                 },
                 hook,
             ),

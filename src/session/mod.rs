@@ -3,10 +3,12 @@
 //! A session is pumped: it decodes, answers, sends and reads in budgets until the socket blocks or its share of the
 //! loop's turn is used up. It owns no buffer; see [`Shared`]. [`Sessions`] are all peers of one loop, whoever polls for them.
 
+mod counts;
 mod handler;
 mod pump;
 mod sessions;
 
+pub use counts::{CloseCause, Counts, HandshakeEnd};
 pub use handler::{ConnId, Handler};
 pub use pump::{Pumped, Session, Shared};
 pub use sessions::{Readiness, Sessions, TurnHook};

@@ -6,10 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::handler::{ConnId, Handler};
+use super::{
+    counts::{Counts, Fault},
+    handler::{ConnId, Handler},
+};
 use crate::{
     net::{Discard, Read, Socket, TlsScratch, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace},
+    proto::{Closure, Connection, Event, Received, Shutdown, Stage, Turn, Wait, Workspace},
 };
 
 /// One session's share of a turn: octets read before the others get theirs.
@@ -31,6 +34,8 @@ pub struct Shared {
     pub linger: Duration,
     /// How much of it.
     pub linger_bytes_max: usize,
+    /// What they count.
+    pub counts: Counts,
 }
 
 /// How a pump left a session.
@@ -60,6 +65,8 @@ pub struct Session<S> {
     unsent: Option<Instant>,
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
+    /// How far it was when it was last counted.
+    stage: Stage,
 }
 
 /// How far the end of TCP has come.
@@ -92,6 +99,7 @@ impl<S: Socket> Session<S> {
             peer_ended: false,
             unsent: None,
             opened: false,
+            stage: Stage::Opening,
         }
     }
 
@@ -156,6 +164,12 @@ impl<S: Socket> Session<S> {
             return (None, self.linger(until, octets_left, shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
+        let stage = self.connection.stage();
+        if stage != self.stage {
+            shared.counts.left(self.stage);
+            shared.counts.entered(stage);
+            self.stage = stage;
+        }
         self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
         let pumped = match self.connection.shutdown() {
             Shutdown::None if budget_left => Pumped::Blocked,
@@ -176,16 +190,18 @@ impl<S: Socket> Session<S> {
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
         let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
-        let mut turn = connection.turn(&mut shared.workspace, shared.now);
+        let Shared { workspace, tls, now, counts, .. } = shared;
+        let mut turn = connection.turn(workspace, *now);
+        let mut fault = None;
         let result = first(&mut turn);
         let mut budget = TURN_BYTES;
         let mut in_budget = true;
         loop {
-            deliver(&mut turn, id, opened, handler);
+            deliver(&mut turn, id, opened, handler, counts, fault);
             if *writable && (turn.has_output() || transport.wants_write()) {
-                match send(transport, &mut turn, &mut shared.tls) {
+                match send(transport, &mut turn, tls, &mut counts.sent_bytes) {
                     Ok(all) => *writable = all,
-                    Err(error) => *end = broken(id, &error, handler),
+                    Err(error) => (*end, fault) = broken(id, &error, handler),
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds.
                 if *writable && turn.is_paused() && *end != End::Broken {
@@ -204,15 +220,16 @@ impl<S: Socket> Session<S> {
                 in_budget = false;
                 break;
             }
-            match read(transport, &mut turn, &mut shared.tls) {
+            match read(transport, &mut turn, tls) {
                 Ok((octets, drained, eof)) => {
+                    counts.received_bytes += octets as u64;
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => *end = broken(id, &error, handler),
+                Err(error) => (*end, fault) = broken(id, &error, handler),
             }
         }
         match end {
@@ -221,7 +238,7 @@ impl<S: Socket> Session<S> {
             End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
-        deliver(&mut turn, id, opened, handler);
+        deliver(&mut turn, id, opened, handler, counts, fault);
         (result, in_budget)
     }
 
@@ -270,6 +287,11 @@ impl<S: Socket> Session<S> {
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
+    /// How far the session was when it was last counted: after each pump.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
     /// The socket underneath.
     pub fn socket(&self) -> &S {
         self.transport.socket()
@@ -293,26 +315,38 @@ impl<S: Socket> Session<S> {
 
 /// The socket, or TLS, can not go on.
 #[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
+fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> (End, Option<Fault>) {
     tracing::debug!(target: "wslab::conn", %id, %error, "socket");
     handler.on_error(id, error);
-    End::Broken
+    (End::Broken, Some(Fault::of(error)))
 }
 
 /// Hands every event that is due to the application.
 #[inline]
-fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, is_open: &mut bool, handler: &mut H) {
+fn deliver<H: Handler>(
+    turn: &mut Turn<'_>,
+    id: ConnId,
+    is_open: &mut bool,
+    handler: &mut H,
+    counts: &mut Counts,
+    fault: Option<Fault>,
+) {
     while let Some(Received { event, sender }) = turn.receive() {
         match event {
-            Event::Message(message) => handler.on_message(id, message, sender),
+            Event::Message(message) => {
+                counts.messages_received += 1;
+                handler.on_message(id, message, sender);
+            }
             Event::Pong(payload) => handler.on_pong(id, payload, sender),
             Event::Open(opened) => {
                 *is_open = true;
+                counts.opened();
                 tracing::debug!(target: "wslab::conn", %id, path = opened.path.escape_default().to_string(), "open");
                 handler.on_open(id, &opened, sender);
             }
             Event::Close(closure) => {
                 log_close(id, &closure);
+                counts.ended(*is_open, &closure, fault);
                 if *is_open {
                     handler.on_close(id, &closure);
                 } else {
@@ -329,7 +363,12 @@ fn log_close(id: ConnId, closure: &Closure) {
 
 /// Sends what is queued; returns whether all of it went.
 #[inline]
-fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> io::Result<bool> {
+fn send<S: Socket>(
+    transport: &mut Transport<S>,
+    turn: &mut Turn<'_>,
+    tls: &mut TlsScratch,
+    sent_bytes: &mut u64,
+) -> io::Result<bool> {
     loop {
         let (offered, taken) = match turn.transmit_one() {
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
@@ -346,6 +385,7 @@ fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut 
             return transport.flush(tls);
         }
         turn.advance(taken);
+        *sent_bytes += taken as u64;
         if taken == offered && !turn.has_output() && !transport.wants_write() {
             return Ok(true);
         }

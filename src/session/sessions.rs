@@ -143,6 +143,8 @@ impl<S: Socket> Sessions<S> {
         let id = ConnId { key: entry.key() as u32, generation: self.generation };
         register(session.socket_mut(), id)?;
         let at = session.next_deadline();
+        self.shared.counts.entered(session.stage());
+        self.shared.workspace.adopt(session.connection());
         entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
         if let Some(at) = at {
             self.deadlines.arm(at, id);
@@ -242,7 +244,9 @@ impl<S: Socket> Sessions<S> {
     pub fn reap(&mut self) -> usize {
         let before = self.slots.len();
         for id in self.gone.drain(..) {
-            if slot_mut(&mut self.slots, id).is_some() {
+            if let Some(slot) = slot_mut(&mut self.slots, id) {
+                self.shared.counts.left(slot.session.stage());
+                self.shared.workspace.forget(slot.session.connection());
                 self.slots.remove(id.key as usize);
             }
         }

@@ -1,5 +1,6 @@
 //! A session over a simulated socket: what an application and the peer see of it, however calls are cut and events come.
 
+mod counts;
 mod law;
 mod pressure;
 mod script;
@@ -8,7 +9,7 @@ mod tls;
 
 use std::time::{Duration, Instant};
 
-use super::{ConnId, Handler, Shared};
+use super::{ConnId, Counts, Handler, Shared};
 use crate::{
     net::TlsScratch,
     proto::{Closure, Message, MessageKind, Opcode, SendError, Sender, WireHeader, Workspace, handshake::Opened, mask},
@@ -26,6 +27,7 @@ fn shared(now: Instant) -> Shared {
         now,
         linger: Duration::from_secs(1),
         linger_bytes_max: 64 << 10,
+        counts: Counts::default(),
     }
 }
 
