@@ -1,9 +1,6 @@
 //! Commands to running loops from other threads: a channel and a waker each.
 
-use std::sync::{
-    Arc,
-    mpsc::{Receiver, Sender, channel},
-};
+use std::sync::{Arc, mpsc::Sender};
 
 use mio::{Token, Waker};
 
@@ -22,11 +19,10 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle to one loop, and the loop's end of it.
-    pub(super) fn new(registry: &mio::Registry, token: Token) -> std::io::Result<(Self, Receiver<Command>)> {
-        let (sender, receiver) = channel();
-        let waker = Arc::new(Waker::new(registry, token)?);
-        Ok((Handle { loops: vec![(sender, waker)] }, receiver))
+    /// A handle to one loop, which gets what is sent, and is woken by that token.
+    pub(super) fn new(sender: Sender<Command>, registry: &mio::Registry, token: usize) -> std::io::Result<Self> {
+        let waker = Arc::new(Waker::new(registry, Token(token))?);
+        Ok(Handle { loops: vec![(sender, waker)] })
     }
 
     pub(super) fn join(handles: impl IntoIterator<Item = Handle>) -> Self {

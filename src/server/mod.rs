@@ -3,15 +3,18 @@
 //! [`Server`] is one loop; [`Workers`] are several with SO_REUSEPORT that share nothing. A [`Handle`] ends them or gives
 //! them a new certificate from any thread.
 
+mod accept;
+mod bind;
 mod config;
 mod control;
 mod echo;
 mod event_loop;
 mod frame_log;
+mod kernel;
 mod workers;
 
+pub use bind::{BindError, Server};
 pub use config::Config;
 pub use control::Handle;
 pub use echo::Echo;
-pub use event_loop::{BindError, Server};
 pub use workers::Workers;

@@ -1,0 +1,198 @@
+//! At the door: who is accepted, who is turned away, and when accepting rests.
+//!
+//! A listener's edge is told once, so a door stays marked until nobody waits there, whatever stopped us before. Descriptors that
+//! run out are waited for: until one comes back, or for a while.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{event_loop::Loop, kernel::Kernel};
+use crate::{
+    net::{
+        TlsStream, Transport,
+        listener::{is_out_of_descriptors, is_transient},
+    },
+    proto::{Connection, Settings, handshake::Refusal},
+    session::{ConnId, Handler, Session},
+};
+
+/// Connections accepted from one listener before the others get their turn.
+pub(super) const ACCEPTS_MAX: usize = 256;
+/// How long accepting rests when descriptors have run out and none comes back.
+pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
+/// Between two warnings of the same thing.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections beyond the limit that are being told so at once; more are closed without a word.
+pub(super) const TURNED_AWAY_MAX: usize = 256;
+
+/// One address that is listened on.
+#[derive(Debug)]
+pub(super) struct Door<L> {
+    listener: L,
+    /// With the real port.
+    pub(super) addr: SocketAddr,
+    pub(super) tls: bool,
+    /// There may be connections to accept: edges are not repeated.
+    knocking: bool,
+}
+
+/// All doors of a loop, and what a newcomer gets.
+#[derive(Debug)]
+pub(super) struct Reception<L> {
+    doors: Vec<Door<L>>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) tls: Option<Arc<rustls::ServerConfig>>,
+    connections_max: usize,
+    /// Accepting rests until then, or until a descriptor comes back.
+    rest_until: Option<Instant>,
+    accept_warned: Option<Instant>,
+    full_warned: Option<Instant>,
+}
+
+impl<L> Reception<L> {
+    /// Without a door yet.
+    pub(super) fn new(settings: Settings, tls: Option<Arc<rustls::ServerConfig>>, connections_max: usize) -> Self {
+        Reception {
+            doors: Vec::new(),
+            settings: Arc::new(settings),
+            tls,
+            connections_max,
+            rest_until: None,
+            accept_warned: None,
+            full_warned: None,
+        }
+    }
+
+    /// Opens a door; its index is the order of opening.
+    pub(super) fn open(&mut self, listener: L, addr: SocketAddr, tls: bool) {
+        self.doors.push(Door { listener, addr, tls, knocking: false });
+    }
+
+    pub(super) fn doors(&self) -> &[Door<L>] {
+        &self.doors
+    }
+
+    /// Nobody is accepted any more: those in the kernel's queue are reset.
+    pub(super) fn close(&mut self) {
+        self.doors.clear();
+    }
+
+    /// There is an event at that door.
+    pub(super) fn knock(&mut self, door: usize) {
+        if let Some(door) = self.doors.get_mut(door) {
+            door.knocking = true;
+        }
+    }
+
+    /// Sockets were closed: whoever waits for a descriptor may have one.
+    pub(super) fn on_descriptors_back(&mut self) {
+        self.rest_until = None;
+    }
+
+    /// When accepting goes on without an event; `now` or earlier: at once.
+    pub(super) fn next_accept(&self, now: Instant) -> Option<Instant> {
+        self.rest_until.or_else(|| self.doors.iter().any(|door| door.knocking).then_some(now))
+    }
+
+    /// Whether accepting rests still.
+    fn is_resting(&mut self, now: Instant) -> bool {
+        self.rest_until = self.rest_until.filter(|until| now < *until);
+        self.rest_until.is_some()
+    }
+}
+
+/// Whether it is time to warn again.
+fn is_due(warned: &mut Option<Instant>, now: Instant) -> bool {
+    let is_due = warned.is_none_or(|at| now >= at + WARNING_INTERVAL);
+    if is_due {
+        *warned = Some(now);
+    }
+    is_due
+}
+
+impl<K: Kernel, H: Handler> Loop<K, H> {
+    /// Lets in whoever waits, unless accepting rests.
+    pub(super) fn accept(&mut self) {
+        let now = self.sessions.shared.now;
+        if self.reception.is_resting(now) {
+            return;
+        }
+        for at in 0..self.reception.doors.len() {
+            for _ in 0..ACCEPTS_MAX {
+                let Some(door) = self.reception.doors.get_mut(at).filter(|door| door.knocking) else { break };
+                let tls = door.tls;
+                match self.kernel.accept(&door.listener) {
+                    Ok(Some((socket, peer))) => self.welcome(socket, peer, tls),
+                    Ok(None) => door.knocking = false,
+                    Err(error) if is_out_of_descriptors(&error) => {
+                        // The listener stays marked: nobody repeats its edge.
+                        if is_due(&mut self.reception.accept_warned, now) {
+                            tracing::warn!(%error, "cannot accept: raise the open-file limit or lower connections_max");
+                        }
+                        self.reception.rest_until = Some(now + ACCEPT_REST);
+                        return;
+                    }
+                    Err(error) if is_transient(&error) => {}
+                    Err(error) => {
+                        // It may last: then looking again at once would only spin.
+                        tracing::warn!(%error, "cannot accept");
+                        self.reception.rest_until = Some(now + WARNING_INTERVAL);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A newcomer: gets a session, or is turned away.
+    fn welcome(&mut self, socket: K::Socket, peer: SocketAddr, tls: bool) {
+        if let Err(refusal) = self.admit() {
+            return self.turn_away(socket, tls, refusal);
+        }
+        let transport = match (&self.reception.tls, tls) {
+            (Some(config), true) => match TlsStream::server(socket, config.clone()) {
+                Ok(stream) => Transport::Tls(Box::new(stream)),
+                Err(error) => return tracing::warn!(%error, "cannot begin TLS"),
+            },
+            (None, true) => return,
+            (_, false) => Transport::Plain(socket),
+        };
+        if let Some(id) = self.take_in(transport) {
+            tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+        }
+    }
+
+    /// Whether there is room for one more, and what to say if not.
+    fn admit(&self) -> Result<(), Refusal> {
+        let connections_max = self.reception.connections_max;
+        if self.sessions.len() < connections_max {
+            return Ok(());
+        }
+        Err(Refusal::TooManyConnections { connections_max, retry_after: Duration::from_secs(1) })
+    }
+
+    /// A plain peer gets told and lingers like any other, a TLS one would cost a handshake.
+    fn turn_away(&mut self, socket: K::Socket, tls: bool, refusal: Refusal) {
+        let connections_max = self.reception.connections_max;
+        if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
+            tracing::warn!(connections_max, "all connections are taken: turning peers away");
+        }
+        if tls || self.sessions.len() >= connections_max + TURNED_AWAY_MAX {
+            return;
+        }
+        if let Some(id) = self.take_in(Transport::Plain(socket)) {
+            self.sessions.turn_away(id, refusal, &mut self.handler);
+        }
+    }
+
+    fn take_in(&mut self, transport: Transport<K::Socket>) -> Option<ConnId> {
+        let connection = Connection::server(self.reception.settings.clone(), self.sessions.shared.now);
+        let kernel = &mut self.kernel;
+        let registered =
+            self.sessions.insert(Session::new(transport, connection), |socket, id| kernel.register(socket, id.token()));
+        registered.inspect_err(|error| tracing::warn!(%error, "cannot watch a connection")).ok()
+    }
+}
