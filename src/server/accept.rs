@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{event_loop::Loop, kernel::Kernel};
+use super::{event_loop::Loop, kernel::Kernel, metrics::Limit};
 use crate::{
     net::{
         TlsStream, Transport,
@@ -125,13 +125,17 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                 let Some(door) = self.reception.doors.get_mut(at).filter(|door| door.knocking) else { break };
                 let tls = door.tls;
                 match self.kernel.accept(&door.listener) {
-                    Ok(Some((socket, peer))) => self.welcome(socket, peer, tls),
+                    Ok(Some((socket, peer))) => {
+                        self.tally.accepted(tls);
+                        self.welcome(socket, peer, tls);
+                    }
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
                         if is_due(&mut self.reception.accept_warned, now) {
                             tracing::warn!(%error, "cannot accept: raise the open-file limit or lower connections_max");
                         }
+                        self.tally.refused(Limit::OpenFiles);
                         self.reception.rest_until = Some(now + ACCEPT_REST);
                         return;
                     }
@@ -176,6 +180,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 
     /// A plain peer gets told and lingers like any other, a TLS one would cost a handshake.
     fn turn_away(&mut self, socket: K::Socket, tls: bool, refusal: Refusal) {
+        self.tally.refused(Limit::Connections);
         let connections_max = self.reception.connections_max;
         if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
             tracing::warn!(connections_max, "all connections are taken: turning peers away");

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, sync::mpsc::channel};
 
 use super::{
+    board::ServerState,
     config::Config,
     control::Handle,
     event_loop::{LISTENERS_MAX, Loop, WAKER, door_token},
@@ -94,7 +95,14 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     /// A failure of the poll itself; sockets' failures end their connections only.
-    pub fn run(mut self) -> io::Result<()> {
-        self.inner.run()
+    pub fn run(self) -> io::Result<()> {
+        let Server { mut inner, handle } = self;
+        handle.reach(ServerState::Serving);
+        let ended = inner.run();
+        let metrics = inner.metrics();
+        // Who still waits for a report hears at once that none will come.
+        drop(inner);
+        handle.end(&metrics);
+        ended
     }
 }

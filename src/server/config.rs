@@ -31,6 +31,8 @@ pub struct Config {
     pub linger_bytes_max: usize,
     /// Record every frame in both directions (`tracing` target `wslab::frame`, level TRACE).
     pub log_frames: bool,
+    /// Measure how long each turn of a loop takes, for [`Metrics::turns`](super::Metrics::turns).
+    pub time_turns: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             linger: Duration::from_secs(1),
             linger_bytes_max: 32 << 20,
             log_frames: false,
+            time_turns: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use super::{
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
     kernel::Kernel,
+    metrics::{Metrics, Tally},
 };
 use crate::{
     net::TlsScratch,
@@ -40,6 +41,12 @@ pub(super) struct Loop<K: Kernel, H> {
     pub(super) reception: Reception<K::Listener>,
     pub(super) sessions: Sessions<K::Socket>,
     pub(super) handler: H,
+    /// What is counted beside the sessions.
+    pub(super) tally: Tally,
+    /// Turns are timed.
+    timed: bool,
+    /// A turn has begun, at the clock reading of the sessions, whose time is not taken yet.
+    turned: bool,
     commands: Receiver<Command>,
     grace: Duration,
     state: State,
@@ -87,6 +94,9 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             reception: Reception::new(config.settings.clone(), config.tls.clone(), config.connections_max),
             sessions: Sessions::new(shared, hook),
             handler,
+            tally: Tally::default(),
+            timed: config.time_turns,
+            turned: false,
             commands,
             grace: config.grace,
             state: State::Serving,
@@ -116,7 +126,13 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// A failure of the poll itself.
     #[inline]
     pub(super) fn round(&mut self, events: &mut K::Events) -> io::Result<()> {
-        match self.kernel.poll(events, self.timeout()) {
+        // The turn before has ended just now, so timing it costs no clock reading of its own.
+        let now = self.kernel.now();
+        if self.turned {
+            self.turned = false;
+            self.tally.turns.record(now.saturating_duration_since(self.sessions.shared.now));
+        }
+        match self.kernel.poll(events, self.timeout(now)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
@@ -133,8 +149,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     /// How long the poll may sleep.
-    fn timeout(&self) -> Option<Duration> {
-        let now = self.kernel.now();
+    fn timeout(&self, now: Instant) -> Option<Duration> {
         let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
         let own = [self.reception.next_accept(now), drained].into_iter().flatten();
         own.map(|at| at.saturating_duration_since(now)).chain(self.sessions.poll_timeout(now)).min()
@@ -144,6 +159,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     fn turn(&mut self, events: &K::Events) {
         let now = self.kernel.now();
         self.sessions.shared.now = now;
+        self.turned = self.timed;
         if now >= self.date_due {
             self.date_due = now + DATE_REFRESH;
             self.sessions.shared.workspace.set_date(self.kernel.date());
@@ -178,6 +194,10 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                 Command::Stop => self.state = State::Stopped,
                 Command::Drain if self.state == State::Serving => self.drain(),
                 Command::Drain => {}
+                // Whoever asked may have gone.
+                Command::Report(reports) => {
+                    let _ = reports.send(self.metrics());
+                }
             }
         }
     }
@@ -193,6 +213,12 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 }
 
 impl<K: Kernel, H> Loop<K, H> {
+    /// The loop's numbers as they are.
+    pub(super) fn metrics(&self) -> Metrics {
+        let Shared { counts, workspace, .. } = &self.sessions.shared;
+        self.tally.report(counts, workspace.messages_sent(), workspace.queued_bytes())
+    }
+
     /// What the plain page says where to connect.
     pub(super) fn name_urls(&mut self, urls: &[String]) {
         Arc::make_mut(&mut self.reception.settings).policy.urls = urls.to_vec();

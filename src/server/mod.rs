@@ -5,16 +5,20 @@
 
 mod accept;
 mod bind;
+mod board;
 mod config;
 mod control;
 mod echo;
 mod event_loop;
 mod frame_log;
 mod kernel;
+mod metrics;
 mod workers;
 
 pub use bind::{BindError, Server};
+pub use board::ServerState;
 pub use config::Config;
 pub use control::Handle;
 pub use echo::Echo;
+pub use metrics::{Limit, Metrics, TurnTimes};
 pub use workers::Workers;

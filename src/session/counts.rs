@@ -29,6 +29,8 @@ macro_rules! causes {
         }
     };
 }
+pub(crate) use causes;
+
 causes! {
     /// How an opening handshake ended.
     HandshakeEnd {

@@ -8,6 +8,7 @@ mod handler;
 mod pump;
 mod sessions;
 
+pub(crate) use counts::causes;
 pub use counts::{CloseCause, Counts, HandshakeEnd};
 pub use handler::{ConnId, Handler};
 pub use pump::{Pumped, Session, Shared};

@@ -67,6 +67,9 @@ impl Scene {
     }
 }
 
+/// What somebody does.
+type Act = fn(&mut Scene);
+
 #[test]
 fn a_connections_stages_are_counted_where_it_is() {
     let mut scene = Scene::new(Settings::default());
@@ -124,7 +127,7 @@ fn queued_octets_are_those_that_the_socket_did_not_take() {
 #[test]
 fn every_end_of_an_open_connection_has_its_cause() {
     #[rustfmt::skip]
-    let rows: &[(CloseCause, fn(&mut Scene))] = &[
+    let rows: &[(CloseCause, Act)] = &[
         (CloseCause::Peer, |scene| scene.send(&masked(0x88, b"\x03\xe8"))),
         (CloseCause::ProtocolError, |scene| scene.send(b"\xf0")),
         (CloseCause::InvalidPayload, |scene| scene.send(&masked(0x81, b"\xff"))),
@@ -159,7 +162,7 @@ fn every_end_of_an_open_connection_has_its_cause() {
 #[test]
 fn every_end_of_an_opening_handshake_has_its_cause() {
     #[rustfmt::skip]
-    let rows: &[(HandshakeEnd, fn(&mut Scene))] = &[
+    let rows: &[(HandshakeEnd, Act)] = &[
         (HandshakeEnd::Opened, |scene| scene.send(REQUEST.as_bytes())),
         (HandshakeEnd::Page, |scene| scene.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")),
         (HandshakeEnd::BadRequest, |scene| scene.send(b"\x16\x03\x01")),

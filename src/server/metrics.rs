@@ -1,0 +1,204 @@
+//! What a server counts: each loop for itself, in plain integers that nobody else looks into; a [`Handle`](super::Handle) asks
+//! all loops for copies and adds them up.
+
+use std::time::Duration;
+
+use crate::session::{Counts, causes};
+
+causes! {
+    /// A limit of the whole server that somebody came up against. Its name is the option's, where it has one. What one
+    /// connection is held to shows in [`Counts::handshakes`] and [`Counts::closes`].
+    Limit {
+        /// All connections were taken: 503, or closed without a word.
+        Connections = "connections_max",
+        /// The process had no descriptor to accept with: the peer waits in the system's queue.
+        OpenFiles = "open_files",
+    }
+}
+
+/// Upper bounds of the histogram's buckets but the last, which has none, in nanoseconds.
+const TURN_BOUNDS_NANOS: [u64; 15] = [
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    1_000_000_000,
+];
+
+/// How long turns took, from the poll's return until it is called again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TurnTimes {
+    buckets: [u64; TURN_BOUNDS_NANOS.len() + 1],
+    nanos: u64,
+}
+
+impl TurnTimes {
+    pub(super) fn record(&mut self, turn: Duration) {
+        let nanos = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
+        // Most turns are in the first buckets.
+        let at = TURN_BOUNDS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(TURN_BOUNDS_NANOS.len());
+        self.buckets[at] += 1;
+        self.nanos = self.nanos.saturating_add(nanos);
+    }
+
+    /// Turns in all.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Their time in all.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
+
+    /// Turns by length: each bucket's upper bound, inclusive, and how many were longer than the bound before and not longer
+    /// than this. The last bucket has no bound.
+    pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
+        let bounds = TURN_BOUNDS_NANOS.iter().map(|bound| Some(Duration::from_nanos(*bound)));
+        bounds.chain([None]).zip(self.buckets.iter().copied())
+    }
+}
+
+/// What a server has counted; over several loops, the sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    /// Loops that these are the numbers of.
+    pub loops: u64,
+    /// Those of them that did not answer in time: their numbers are from an earlier report.
+    pub loops_late: u64,
+    /// What the sessions count.
+    pub sessions: Counts,
+    /// Messages queued for sending.
+    pub messages_sent: u64,
+    /// Octets that wait for sockets, before TLS.
+    pub queued_bytes: u64,
+    /// Connections accepted for ws, those turned away included.
+    pub accepted: u64,
+    /// The same for wss.
+    pub accepted_tls: u64,
+    /// Who came up against which [`Limit`].
+    pub refused: [u64; Limit::COUNT],
+    /// How long turns took; empty unless [`Config::time_turns`](super::Config::time_turns).
+    pub turns: TurnTimes,
+}
+
+impl Metrics {
+    /// How often somebody came up against this limit.
+    pub fn refused(&self, limit: Limit) -> u64 {
+        self.refused[limit as usize]
+    }
+
+    /// Adds the numbers of other loops.
+    pub fn merge(&mut self, other: &Metrics) {
+        let Metrics {
+            loops,
+            loops_late,
+            sessions,
+            messages_sent,
+            queued_bytes,
+            accepted,
+            accepted_tls,
+            refused,
+            turns: TurnTimes { buckets, nanos },
+        } = other;
+        self.loops += loops;
+        self.loops_late += loops_late;
+        self.sessions.merge(sessions);
+        self.messages_sent += messages_sent;
+        self.queued_bytes += queued_bytes;
+        self.accepted += accepted;
+        self.accepted_tls += accepted_tls;
+        self.refused.iter_mut().zip(refused).for_each(|(sum, more)| *sum += more);
+        self.turns.buckets.iter_mut().zip(buckets).for_each(|(sum, more)| *sum += more);
+        self.turns.nanos = self.turns.nanos.saturating_add(*nanos);
+    }
+}
+
+/// What a loop counts beside its sessions.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) accepted: u64,
+    pub(super) accepted_tls: u64,
+    refused: [u64; Limit::COUNT],
+    pub(super) turns: TurnTimes,
+}
+
+impl Tally {
+    pub(super) fn accepted(&mut self, tls: bool) {
+        *(if tls { &mut self.accepted_tls } else { &mut self.accepted }) += 1;
+    }
+
+    /// Somebody came up against a limit.
+    pub(super) fn refused(&mut self, limit: Limit) {
+        self.refused[limit as usize] += 1;
+    }
+
+    /// The loop's numbers as they are.
+    pub(super) fn report(&self, sessions: &Counts, messages_sent: u64, queued_bytes: usize) -> Metrics {
+        Metrics {
+            loops: 1,
+            loops_late: 0,
+            sessions: sessions.clone(),
+            messages_sent,
+            queued_bytes: queued_bytes as u64,
+            accepted: self.accepted,
+            accepted_tls: self.accepted_tls,
+            refused: self.refused,
+            turns: self.turns.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_lands_in_the_first_bucket_that_holds_it() {
+        let micros = Duration::from_micros;
+        for (turn, bound) in [
+            (Duration::ZERO, Some(micros(10))),
+            (micros(10), Some(micros(10))),
+            (micros(11), Some(micros(25))),
+            (Duration::from_millis(1), Some(Duration::from_millis(1))),
+            (Duration::from_secs(1), Some(Duration::from_secs(1))),
+            (Duration::from_secs(2), None),
+            (Duration::MAX, None),
+        ] {
+            let mut turns = TurnTimes::default();
+            turns.record(turn);
+            let found: Vec<_> = turns.buckets().filter(|(_, count)| *count > 0).collect();
+            assert_eq!(found, [(bound, 1)], "{turn:?}");
+        }
+        assert!(TURN_BOUNDS_NANOS.is_sorted());
+    }
+
+    #[test]
+    fn the_sum_of_two_loops_is_the_sum_of_every_number() {
+        let mut tally = Tally::default();
+        tally.accepted(false);
+        tally.accepted(true);
+        tally.accepted(true);
+        Limit::ALL.iter().for_each(|limit| tally.refused(*limit));
+        tally.turns.record(Duration::from_micros(30));
+        tally.turns.record(Duration::from_secs(3));
+        let sessions = Counts { opening: 1, open: 2, messages_received: 9, ..Counts::default() };
+        let one = Metrics { loops_late: 1, ..tally.report(&sessions, 8, 7) };
+        let mut sum = one.clone();
+        sum.merge(&one);
+        assert_eq!((sum.loops, sum.loops_late, sum.messages_sent, sum.queued_bytes), (2, 2, 16, 14));
+        assert_eq!((sum.accepted, sum.accepted_tls, sum.sessions.messages_received), (2, 4, 18));
+        assert!(Limit::ALL.iter().all(|limit| sum.refused(*limit) == 2));
+        assert_eq!((sum.turns.count(), sum.turns.sum()), (4, Duration::from_micros(6_000_060)));
+    }
+}
