@@ -17,6 +17,7 @@ type At<T> = fn(&mut Options) -> &mut T;
 #[derive(Clone, Copy)]
 pub(super) enum Slot {
     Addresses(At<Vec<SocketAddr>>),
+    AddressOrOff(At<Option<SocketAddr>>),
     Switch(At<bool>),
     /// From 1 to the largest value given.
     Count(usize, At<usize>),
@@ -77,6 +78,12 @@ impl Slot {
                 *at(options) = match words {
                     [word] if word == "off" => Vec::new(),
                     words => words.iter().map(|word| word.parse().map_err(|_| bad(word))).collect::<Result<_, _>>()?,
+                }
+            }
+            Slot::AddressOrOff(at) => {
+                *at(options) = match one()? {
+                    "off" => None,
+                    word => Some(word.parse().map_err(|_| bad(word))?),
                 }
             }
             Slot::Switch(at) => *at(options) = one()?.parse().map_err(|_| bad(words[0].as_str()))?,
@@ -162,7 +169,7 @@ impl Slot {
     /// What a value of this kind looks like, with an example.
     fn expected(&self) -> String {
         match self {
-            Slot::Addresses(_) => {
+            Slot::Addresses(_) | Slot::AddressOrOff(_) => {
                 "an address and port such as \"127.0.0.1:8888\" or \"[::1]:8888\", or \"off\"".to_owned()
             }
             Slot::Switch(_) => "true or false".to_owned(),
@@ -195,6 +202,7 @@ impl Slot {
                 [] => quote("off"),
                 addrs => show_list(addrs.iter().map(ToString::to_string)),
             },
+            Slot::AddressOrOff(at) => or_word(at(options).map(|addr| addr.to_string()), "off"),
             Slot::Switch(at) => at(options).to_string(),
             Slot::Count(_, at) | Slot::Verbosity(at) => at(options).to_string(),
             Slot::Backlog(at) => at(options).to_string(),
