@@ -7,11 +7,13 @@
 
 mod support;
 
+mod admin;
 mod closing;
 mod foreign_client;
 mod framing;
 mod hostile;
 mod limits;
+mod metrics;
 mod opening_handshake;
 mod order;
 mod rooms;

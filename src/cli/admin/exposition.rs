@@ -53,15 +53,19 @@ impl Exposition {
         if open_metrics > 0.0 && open_metrics >= text { Exposition::OpenMetrics } else { Exposition::Text }
     }
 
-    pub(super) fn content_type(self) -> &'static str {
+    fn content_type(self) -> &'static str {
         match self {
             Exposition::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Exposition::Text => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
 
-    /// The numbers in this format.
-    pub(super) fn render(self, scrape: Scrape) -> Result<String, fmt::Error> {
+    /// The numbers in this format, and its name.
+    pub(super) fn page(self, scrape: &Scrape) -> Result<(&'static str, String), fmt::Error> {
+        self.render(scrape.clone()).map(|page| (self.content_type(), page))
+    }
+
+    fn render(self, scrape: Scrape) -> Result<String, fmt::Error> {
         let mut registry = Registry::with_prefix("wslab");
         registry.register_collector(Box::new(Page { scrape, exposition: self }));
         let mut page = String::new();

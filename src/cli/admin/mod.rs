@@ -132,6 +132,7 @@ impl Desk {
                     token => self.serve(token),
                 }
             }
+            self.report(now);
             self.peers.retain(|peer| now < peer.due);
             self.accept(now);
         }
@@ -139,16 +140,35 @@ impl Desk {
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
         let due = self.peers.front().map(|peer| peer.due);
-        [due, self.accept_at].into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
+        let report = self.is_awaited().then(|| self.site.report_due().unwrap_or(now));
+        [due, self.accept_at, report].into_iter().flatten().min().map(|at| at.saturating_duration_since(now))
     }
 
     fn serve(&mut self, token: Token) {
         let Some(at) = self.peers.iter().position(|peer| peer.token == token) else { return };
         if let Some(peer) = self.peers.get_mut(at)
-            && !peer.go_on(&mut self.site)
+            && !peer.go_on(&self.site)
         {
             self.peers.remove(at);
         }
+    }
+
+    /// Answers those who wait for the numbers, all with one report.
+    fn report(&mut self, now: Instant) {
+        if !self.is_awaited() || self.site.report_due().is_some_and(|due| now < due) {
+            return;
+        }
+        let scrape = self.site.report();
+        let site = &self.site;
+        self.peers.retain_mut(|peer| {
+            let was_waiting = peer.is_waiting();
+            peer.tell(&scrape);
+            !was_waiting || peer.go_on(site)
+        });
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.peers.iter().any(Peer::is_waiting)
     }
 
     fn accept(&mut self, now: Instant) {

@@ -9,7 +9,8 @@ use std::{
 use mio::{Interest, Registry, Token, net::TcpStream};
 
 use super::{
-    request::{self, HEAD_BYTES_MAX},
+    exposition::{Exposition, Scrape},
+    request::{self, Asked, Body, HEAD_BYTES_MAX},
     site::Site,
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Peer {
 enum State {
     /// So much of the request is here.
     Asking(Vec<u8>),
+    /// Its request is here and is answered with the loops' next report.
+    Waiting(Exposition, Body),
     /// So much of the answer has left.
     Hearing { answer: Vec<u8>, sent: usize },
     /// Our side has ended; so much is discarded until the peer's does.
@@ -45,8 +48,20 @@ impl Peer {
         registry.register(&mut self.stream, self.token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Whether it waits for a report.
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.state, State::Waiting(..))
+    }
+
+    /// The report that it may wait for.
+    pub(super) fn tell(&mut self, scrape: &Scrape) {
+        if let State::Waiting(exposition, body) = self.state {
+            self.state = State::Hearing { answer: request::numbers(scrape, exposition, body), sent: 0 };
+        }
+    }
+
     /// Does what can be done without waiting; `false`: it is over.
-    pub(super) fn go_on(&mut self, site: &mut Site) -> bool {
+    pub(super) fn go_on(&mut self, site: &Site) -> bool {
         loop {
             match self.step(site) {
                 Ok(true) => {}
@@ -58,7 +73,7 @@ impl Peer {
     }
 
     /// One system call and what follows from it; `false`: it is over.
-    fn step(&mut self, site: &mut Site) -> io::Result<bool> {
+    fn step(&mut self, site: &Site) -> io::Result<bool> {
         let mut buffer = [0; 4 << 10];
         match &mut self.state {
             State::Asking(head) => {
@@ -68,11 +83,14 @@ impl Peer {
                 head.extend_from_slice(fresh);
                 // A head ends with a line, so that parsing anew at every octet would find nothing new.
                 let is_worth_it = fresh.contains(&b'\n') || head.len() == HEAD_BYTES_MAX;
-                if let Some(answer) = is_worth_it.then(|| request::answer(head, site)).flatten() {
-                    self.state = State::Hearing { answer, sent: 0 };
+                match if is_worth_it { request::judge(head, site) } else { Asked::NotYet } {
+                    Asked::NotYet => {}
+                    Asked::Answer(answer) => self.state = State::Hearing { answer, sent: 0 },
+                    Asked::Numbers(exposition, body) => self.state = State::Waiting(exposition, body),
                 }
                 Ok(read > 0)
             }
+            State::Waiting(..) => Err(io::ErrorKind::WouldBlock.into()),
             State::Hearing { answer, sent } => {
                 let written = self.stream.write(answer.get(*sent..).unwrap_or_default())?;
                 *sent += written;

@@ -1,17 +1,14 @@
 //! What the admin address has to tell, and how often it asks the event loops for it.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::exposition::{Exposition, Scrape};
+use super::exposition::Scrape;
 use crate::{
     cli::logging::DroppedLines,
-    server::{Handle, Metrics, ServerState},
+    server::{Handle, ServerState},
 };
 
-/// The loops are asked no more often than this; whoever scrapes faster gets the same numbers again.
+/// Between two questions to the loops. Whoever scrapes faster waits, and all who wait get the same numbers.
 const REPORT_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Where the answers come from.
@@ -19,12 +16,12 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(20);
 pub(in crate::cli) struct Site {
     handle: Handle,
     dropped: DroppedLines,
-    last: Option<(Instant, Metrics)>,
+    reported: Option<Instant>,
 }
 
 impl Site {
     pub(in crate::cli) fn new(handle: Handle, dropped: DroppedLines) -> Site {
-        Site { handle, dropped, last: None }
+        Site { handle, dropped, reported: None }
     }
 
     /// Why nobody should be sent here; `None`: new connections are served.
@@ -36,18 +33,15 @@ impl Site {
         }
     }
 
-    /// The numbers in the format that this `Accept` header prefers, and its content type.
-    pub(super) fn metrics(&mut self, accept: &str) -> Result<(&'static str, String), fmt::Error> {
-        let metrics = match &self.last {
-            Some((at, metrics)) if at.elapsed() < REPORT_INTERVAL => metrics.clone(),
-            _ => {
-                let metrics = self.handle.metrics();
-                self.last = Some((Instant::now(), metrics.clone()));
-                metrics
-            }
-        };
-        let exposition = Exposition::by_accept(accept);
-        let scrape = Scrape { metrics, log_lines_dropped: self.dropped.count() };
-        exposition.render(scrape).map(|page| (exposition.content_type(), page))
+    /// From when on the loops may be asked again.
+    pub(super) fn report_due(&self) -> Option<Instant> {
+        self.reported.map(|at| at + REPORT_INTERVAL)
+    }
+
+    /// The numbers now; takes as long as a busy loop does, a quarter of a second at most.
+    pub(super) fn report(&mut self) -> Scrape {
+        let metrics = self.handle.metrics();
+        self.reported = Some(Instant::now());
+        Scrape { metrics, log_lines_dropped: self.dropped.count() }
     }
 }
