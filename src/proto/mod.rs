@@ -31,7 +31,7 @@ pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Place};
 pub use limits::{Limits, Role, Settings, Timeouts};
 pub use mask::{MaskKey, mask};
-pub use outbox::Slices;
+pub use outbox::{Flow, Slices};
 pub use sender::{Message, SendError, Sender};
 pub use turn::{Event, Received, Turn};
 pub use utf8::{InvalidUtf8, Utf8};

@@ -31,8 +31,21 @@ pub(super) struct Lanes {
     spill_start: usize,
     /// Octets in the outboxes of connections whose turn it is not.
     pub(super) stashed_bytes: usize,
-    /// Messages queued so far, over all turns.
-    pub(super) messages: u64,
+    /// Over all turns.
+    pub(super) flow: Flow,
+}
+
+/// What has passed through a workspace so far, on all connections. Counted where the turn's hand is anyway: an add each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Messages that were reported.
+    pub messages_received: u64,
+    /// Messages that were queued for sending.
+    pub messages_sent: u64,
+    /// Octets that were read, of handshakes and frames alike.
+    pub received_bytes: u64,
+    /// Octets that sockets took, of handshakes and frames alike.
+    pub sent_bytes: u64,
 }
 
 impl Lanes {

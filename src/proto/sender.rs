@@ -127,7 +127,7 @@ impl Sender<'_> {
         if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
-        self.lanes.messages += 1;
+        self.lanes.flow.messages_sent += 1;
         let opcode = message.kind.opcode();
         if self.connection.codec.is_some() && self.send_compressed(opcode, message.payload()) {
             return Ok(());
@@ -222,7 +222,7 @@ impl Sender<'_> {
         if self.queued_bytes() >= self.connection.settings.limits.queue_high_bytes {
             return Err(SendError::Full);
         }
-        self.lanes.messages += 1;
+        self.lanes.flow.messages_sent += 1;
         if !self.send_compressed(opcode, payload) {
             self.tap(opcode, payload);
             self.copy(opcode, payload);

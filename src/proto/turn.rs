@@ -109,6 +109,7 @@ impl<'t> Turn<'t> {
     #[inline]
     pub fn filled(&mut self, len: usize) {
         if len > 0 {
+            self.workspace.lanes.flow.received_bytes += len as u64;
             self.workspace.filled(len);
             self.heard();
         }
@@ -133,6 +134,7 @@ impl<'t> Turn<'t> {
         if len == 0 {
             return;
         }
+        self.workspace.lanes.flow.received_bytes += len as u64;
         self.heard();
         let connection = &mut *self.connection;
         let Some(message) = &mut connection.message else { return };
@@ -241,10 +243,12 @@ impl<'t> Turn<'t> {
         let (answers, rest) = window.split_at_mut(base);
         let event = match step {
             Step::Whole(kind, at) => {
+                lanes.flow.messages_received += 1;
                 let octets = rest.get_mut(..at.end - base).unwrap_or_default();
                 Event::Message(Message::in_window(kind, octets, base, at.start - base))
             }
             Step::Assembled => {
+                lanes.flow.messages_received += 1;
                 let message = message.as_mut()?;
                 Event::Message(Message::assembled(message.kind, &mut message.buffer))
             }
@@ -300,6 +304,7 @@ impl<'t> Turn<'t> {
     #[inline]
     pub fn advance(&mut self, len: usize) {
         let Workspace { window, lanes, pool, .. } = &mut *self.workspace;
+        lanes.flow.sent_bytes += len as u64;
         self.connection.outbox.advance(len, lanes, window, pool);
         if len > 0 {
             self.connection.stalled = None;

@@ -10,7 +10,7 @@ use super::{
     error::ProtocolError,
     frame::FrameHeader,
     mask::MaskKey,
-    outbox::Lanes,
+    outbox::{Flow, Lanes},
     pool::{HEADROOM, Pool},
 };
 
@@ -115,9 +115,9 @@ impl Workspace {
         &self.date
     }
 
-    /// Messages that were queued on all connections so far.
-    pub fn messages_sent(&self) -> u64 {
-        self.lanes.messages
+    /// What has passed through so far, on all connections.
+    pub fn flow(&self) -> Flow {
+        self.lanes.flow
     }
 
     /// Octets that wait for the sockets of all connections, between turns. Exact as long as [`Workspace::adopt`] and

@@ -216,7 +216,7 @@ impl<K: Kernel, H> Loop<K, H> {
     /// The loop's numbers as they are.
     pub(super) fn metrics(&self) -> Metrics {
         let Shared { counts, workspace, .. } = &self.sessions.shared;
-        self.tally.report(counts, workspace.messages_sent(), workspace.queued_bytes())
+        self.tally.report(counts, workspace.flow(), workspace.queued_bytes())
     }
 
     /// What the plain page says where to connect.

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use crate::session::{Counts, causes};
+use crate::{
+    proto::Flow,
+    session::{Counts, causes},
+};
 
 causes! {
     /// A limit of the whole server that somebody came up against. Its name is the option's, where it has one. What one
@@ -44,7 +47,7 @@ pub struct TurnTimes {
 
 impl TurnTimes {
     pub(super) fn record(&mut self, turn: Duration) {
-        let nanos = u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = turn.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(turn.subsec_nanos()));
         // Most turns are in the first buckets.
         let at = TURN_BOUNDS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(TURN_BOUNDS_NANOS.len());
         self.buckets[at] += 1;
@@ -76,10 +79,10 @@ pub struct Metrics {
     pub loops: u64,
     /// Those of them that did not answer in time: their numbers are from an earlier report.
     pub loops_late: u64,
-    /// What the sessions count.
+    /// What has happened to the sessions.
     pub sessions: Counts,
-    /// Messages queued for sending.
-    pub messages_sent: u64,
+    /// What has passed through them; octets are counted inside of TLS.
+    pub flow: Flow,
     /// Octets that wait for sockets, before TLS.
     pub queued_bytes: u64,
     /// Connections accepted for ws, those turned away included.
@@ -104,7 +107,7 @@ impl Metrics {
             loops,
             loops_late,
             sessions,
-            messages_sent,
+            flow: Flow { messages_received, messages_sent, received_bytes, sent_bytes },
             queued_bytes,
             accepted,
             accepted_tls,
@@ -114,7 +117,10 @@ impl Metrics {
         self.loops += loops;
         self.loops_late += loops_late;
         self.sessions.merge(sessions);
-        self.messages_sent += messages_sent;
+        self.flow.messages_received += messages_received;
+        self.flow.messages_sent += messages_sent;
+        self.flow.received_bytes += received_bytes;
+        self.flow.sent_bytes += sent_bytes;
         self.queued_bytes += queued_bytes;
         self.accepted += accepted;
         self.accepted_tls += accepted_tls;
@@ -144,12 +150,12 @@ impl Tally {
     }
 
     /// The loop's numbers as they are.
-    pub(super) fn report(&self, sessions: &Counts, messages_sent: u64, queued_bytes: usize) -> Metrics {
+    pub(super) fn report(&self, sessions: &Counts, flow: Flow, queued_bytes: usize) -> Metrics {
         Metrics {
             loops: 1,
             loops_late: 0,
             sessions: sessions.clone(),
-            messages_sent,
+            flow,
             queued_bytes: queued_bytes as u64,
             accepted: self.accepted,
             accepted_tls: self.accepted_tls,
@@ -192,12 +198,14 @@ mod tests {
         Limit::ALL.iter().for_each(|limit| tally.refused(*limit));
         tally.turns.record(Duration::from_micros(30));
         tally.turns.record(Duration::from_secs(3));
-        let sessions = Counts { opening: 1, open: 2, messages_received: 9, ..Counts::default() };
-        let one = Metrics { loops_late: 1, ..tally.report(&sessions, 8, 7) };
+        let sessions = Counts { opening: 1, open: 2, ..Counts::default() };
+        let flow = Flow { messages_received: 1, messages_sent: 2, received_bytes: 3, sent_bytes: 4 };
+        let one = Metrics { loops_late: 1, ..tally.report(&sessions, flow, 7) };
         let mut sum = one.clone();
         sum.merge(&one);
-        assert_eq!((sum.loops, sum.loops_late, sum.messages_sent, sum.queued_bytes), (2, 2, 16, 14));
-        assert_eq!((sum.accepted, sum.accepted_tls, sum.sessions.messages_received), (2, 4, 18));
+        assert_eq!((sum.loops, sum.loops_late, sum.queued_bytes, sum.sessions.open), (2, 2, 14, 4));
+        assert_eq!(sum.flow, Flow { messages_received: 2, messages_sent: 4, received_bytes: 6, sent_bytes: 8 });
+        assert_eq!((sum.accepted, sum.accepted_tls), (2, 4));
         assert!(Limit::ALL.iter().all(|limit| sum.refused(*limit) == 2));
         assert_eq!((sum.turns.count(), sum.turns.sum()), (4, Duration::from_micros(6_000_060)));
     }

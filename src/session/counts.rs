@@ -1,5 +1,5 @@
-//! What the sessions of one loop count, in plain integers of that loop's own: the hot path pays an add a message, a read and
-//! a write, and nobody else ever looks in. Whoever wants the numbers asks the loop for a copy.
+//! What happens to the sessions of one loop, counted in plain integers of that loop's own: nobody else ever looks in, and whoever
+//! wants the numbers asks the loop for a copy. What passes through them is counted in [`Flow`](crate::proto::Flow).
 
 use std::io;
 
@@ -120,12 +120,6 @@ pub struct Counts {
     pub open: u64,
     /// Sessions in their closing handshake, or about to end TCP.
     pub closing: u64,
-    /// Messages received whole.
-    pub messages_received: u64,
-    /// Octets received, after TLS, of handshakes and frames alike. What is discarded after our last octet is not among them.
-    pub received_bytes: u64,
-    /// Octets handed to sockets, before TLS, of handshakes and frames alike.
-    pub sent_bytes: u64,
     /// Opening handshakes that ended, by [`HandshakeEnd`].
     pub handshakes: [u64; HandshakeEnd::COUNT],
     /// Open connections that ended, by [`CloseCause`].
@@ -161,33 +155,47 @@ impl Counts {
         }
     }
 
-    #[cold]
-    pub(super) fn opened(&mut self) {
-        self.handshakes[HandshakeEnd::Opened as usize] += 1;
+    /// A session has come from one stage to another, perhaps past some between.
+    pub(super) fn moved(&mut self, from: Stage, to: Stage, opened: bool) {
+        if from == Stage::Opening && opened {
+            self.handshakes[HandshakeEnd::Opened as usize] += 1;
+        }
+        self.left(from);
+        self.entered(to);
     }
 
-    /// A session ended, before it was open or after.
-    #[cold]
-    pub(super) fn ended(&mut self, was_open: bool, closure: &Closure, fault: Option<Fault>) {
-        if was_open {
-            self.closes[close_cause(closure, fault) as usize] += 1;
-        } else {
-            self.handshakes[handshake_end(closure, fault) as usize] += 1;
+    pub(super) fn ended(&mut self, ended: Ended) {
+        match ended {
+            Ended::Handshake(end) => self.handshakes[end as usize] += 1,
+            Ended::Open(cause) => self.closes[cause as usize] += 1,
         }
     }
 
     /// Adds what another loop counted.
     pub fn merge(&mut self, other: &Counts) {
-        let Counts { opening, open, closing, messages_received, received_bytes, sent_bytes, handshakes, closes } =
-            other;
+        let Counts { opening, open, closing, handshakes, closes } = other;
         self.opening += opening;
         self.open += open;
         self.closing += closing;
-        self.messages_received += messages_received;
-        self.received_bytes += received_bytes;
-        self.sent_bytes += sent_bytes;
         self.handshakes.iter_mut().zip(handshakes).for_each(|(sum, more)| *sum += more);
         self.closes.iter_mut().zip(closes).for_each(|(sum, more)| *sum += more);
+    }
+}
+
+/// How a session ended: before it was open, or after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Handshake(HandshakeEnd),
+    Open(CloseCause),
+}
+
+impl Ended {
+    pub(super) fn of(closure: &Closure, fault: Option<Fault>, was_open: bool) -> Ended {
+        if was_open {
+            Ended::Open(close_cause(closure, fault))
+        } else {
+            Ended::Handshake(handshake_end(closure, fault))
+        }
     }
 }
 
@@ -284,19 +292,17 @@ mod tests {
 
     #[test]
     fn merging_adds_every_number() {
-        let mut one =
-            Counts { opening: 1, open: 2, closing: 3, messages_received: 4, received_bytes: 5, ..Counts::default() };
-        one.sent_bytes = 6;
-        one.handshakes = std::array::from_fn(|at| at as u64 + 7);
-        one.closes = std::array::from_fn(|at| at as u64 + 70);
+        let one = Counts {
+            opening: 1,
+            open: 2,
+            closing: 3,
+            handshakes: std::array::from_fn(|at| at as u64 + 7),
+            closes: std::array::from_fn(|at| at as u64 + 70),
+        };
         let mut sum = one.clone();
         sum.merge(&one);
-        let numbers = |counts: &Counts| {
-            let Counts { opening, open, closing, messages_received, received_bytes, sent_bytes, handshakes, closes } =
-                counts.clone();
-            let mut all = vec![opening, open, closing, messages_received, received_bytes, sent_bytes];
-            all.extend(handshakes.iter().chain(&closes));
-            all
+        let numbers = |Counts { opening, open, closing, handshakes, closes }: &Counts| {
+            [&[*opening, *open, *closing][..], handshakes, closes].concat()
         };
         assert_eq!(numbers(&sum), numbers(&one).iter().map(|number| 2 * number).collect::<Vec<_>>());
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    counts::{Counts, Fault},
+    counts::{Counts, Ended, Fault},
     handler::{ConnId, Handler},
 };
 use crate::{
@@ -63,10 +63,20 @@ pub struct Session<S> {
     peer_ended: bool,
     /// Since when ciphertext has waited for the socket, where nothing else does: the protocol's own deadlines do not see it.
     unsent: Option<Instant>,
+    life: Life,
+}
+
+/// How far a session has come in its life, as its application and the counts know it.
+#[derive(Debug)]
+struct Life {
     /// `on_open` was called, so `on_close` will be.
     opened: bool,
-    /// How far it was when it was last counted.
+    /// Where it is counted.
     stage: Stage,
+    /// What broke underneath it.
+    fault: Option<Fault>,
+    /// It has ended, which is not counted yet.
+    ended: Option<Ended>,
 }
 
 /// How far the end of TCP has come.
@@ -98,8 +108,7 @@ impl<S: Socket> Session<S> {
             writable: true,
             peer_ended: false,
             unsent: None,
-            opened: false,
-            stage: Stage::Opening,
+            life: Life { opened: false, stage: Stage::Opening, fault: None, ended: None },
         }
     }
 
@@ -165,10 +174,8 @@ impl<S: Socket> Session<S> {
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
         let stage = self.connection.stage();
-        if stage != self.stage {
-            shared.counts.left(self.stage);
-            shared.counts.entered(stage);
-            self.stage = stage;
+        if stage != self.life.stage || self.life.ended.is_some() {
+            self.count(stage, &mut shared.counts);
         }
         self.unsent = if self.transport.wants_write() { self.unsent.or(Some(shared.now)) } else { None };
         let pumped = match self.connection.shutdown() {
@@ -189,19 +196,17 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
-        let Shared { workspace, tls, now, counts, .. } = shared;
-        let mut turn = connection.turn(workspace, *now);
-        let mut fault = None;
+        let Session { transport, connection, end, readable, writable, peer_ended, life, .. } = self;
+        let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = TURN_BYTES;
         let mut in_budget = true;
         loop {
-            deliver(&mut turn, id, opened, handler, counts, fault);
+            deliver(&mut turn, id, life, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
-                match send(transport, &mut turn, tls, &mut counts.sent_bytes) {
+                match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
-                    Err(error) => (*end, fault) = broken(id, &error, handler),
+                    Err(error) => *end = broken(id, &error, life, handler),
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds.
                 if *writable && turn.is_paused() && *end != End::Broken {
@@ -220,16 +225,15 @@ impl<S: Socket> Session<S> {
                 in_budget = false;
                 break;
             }
-            match read(transport, &mut turn, tls) {
+            match read(transport, &mut turn, &mut shared.tls) {
                 Ok((octets, drained, eof)) => {
-                    counts.received_bytes += octets as u64;
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => (*end, fault) = broken(id, &error, handler),
+                Err(error) => *end = broken(id, &error, life, handler),
             }
         }
         match end {
@@ -238,7 +242,7 @@ impl<S: Socket> Session<S> {
             End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
-        deliver(&mut turn, id, opened, handler, counts, fault);
+        deliver(&mut turn, id, life, handler);
         (result, in_budget)
     }
 
@@ -289,7 +293,20 @@ impl<S: Socket> Session<S> {
 
     /// How far the session was when it was last counted: after each pump.
     pub(super) fn stage(&self) -> Stage {
-        self.stage
+        self.life.stage
+    }
+
+    /// Something has happened that is counted.
+    #[cold]
+    fn count(&mut self, stage: Stage, counts: &mut Counts) {
+        let life = &mut self.life;
+        if stage != life.stage {
+            counts.moved(life.stage, stage, life.opened);
+            life.stage = stage;
+        }
+        if let Some(ended) = life.ended.take() {
+            counts.ended(ended);
+        }
     }
 
     /// The socket underneath.
@@ -315,39 +332,29 @@ impl<S: Socket> Session<S> {
 
 /// The socket, or TLS, can not go on.
 #[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> (End, Option<Fault>) {
+fn broken<H: Handler>(id: ConnId, error: &io::Error, life: &mut Life, handler: &mut H) -> End {
     tracing::debug!(target: "wslab::conn", %id, %error, "socket");
     handler.on_error(id, error);
-    (End::Broken, Some(Fault::of(error)))
+    life.fault = Some(Fault::of(error));
+    End::Broken
 }
 
 /// Hands every event that is due to the application.
 #[inline]
-fn deliver<H: Handler>(
-    turn: &mut Turn<'_>,
-    id: ConnId,
-    is_open: &mut bool,
-    handler: &mut H,
-    counts: &mut Counts,
-    fault: Option<Fault>,
-) {
+fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler: &mut H) {
     while let Some(Received { event, sender }) = turn.receive() {
         match event {
-            Event::Message(message) => {
-                counts.messages_received += 1;
-                handler.on_message(id, message, sender);
-            }
+            Event::Message(message) => handler.on_message(id, message, sender),
             Event::Pong(payload) => handler.on_pong(id, payload, sender),
             Event::Open(opened) => {
-                *is_open = true;
-                counts.opened();
+                life.opened = true;
                 tracing::debug!(target: "wslab::conn", %id, path = opened.path.escape_default().to_string(), "open");
                 handler.on_open(id, &opened, sender);
             }
             Event::Close(closure) => {
                 log_close(id, &closure);
-                counts.ended(*is_open, &closure, fault);
-                if *is_open {
+                life.ended = Some(Ended::of(&closure, life.fault, life.opened));
+                if life.opened {
                     handler.on_close(id, &closure);
                 } else {
                     handler.on_failed(id, &closure);
@@ -363,12 +370,7 @@ fn log_close(id: ConnId, closure: &Closure) {
 
 /// Sends what is queued; returns whether all of it went.
 #[inline]
-fn send<S: Socket>(
-    transport: &mut Transport<S>,
-    turn: &mut Turn<'_>,
-    tls: &mut TlsScratch,
-    sent_bytes: &mut u64,
-) -> io::Result<bool> {
+fn send<S: Socket>(transport: &mut Transport<S>, turn: &mut Turn<'_>, tls: &mut TlsScratch) -> io::Result<bool> {
     loop {
         let (offered, taken) = match turn.transmit_one() {
             Some(octets) => (octets.len(), transport.write(tls, &[IoSlice::new(octets)])?),
@@ -385,7 +387,6 @@ fn send<S: Socket>(
             return transport.flush(tls);
         }
         turn.advance(taken);
-        *sent_bytes += taken as u64;
         if taken == offered && !turn.has_output() && !transport.wants_write() {
             return Ok(true);
         }

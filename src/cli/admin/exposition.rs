@@ -94,7 +94,7 @@ impl Collector for Page {
     #[rustfmt::skip]
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Scrape { metrics, log_lines_dropped } = &self.scrape;
-        let sessions = &metrics.sessions;
+        let (sessions, flow) = (&metrics.sessions, &metrics.flow);
         let mut pen = Pen { encoder: &mut encoder, exposition: self.exposition };
         pen.gauge("build_info", None, "The version that runs.", [(Some(("version", env!("CARGO_PKG_VERSION"))), 1)])?;
         pen.gauge("loops", None, "Event loops.", only(metrics.loops))?;
@@ -116,10 +116,10 @@ impl Collector for Page {
             CloseCause::ALL.iter().map(|cause| (Some(("cause", cause.name())), sessions.closes(*cause))))?;
         pen.counter("refusals", None, "How often a limit of the whole server was met, by limit.",
             Limit::ALL.iter().map(|limit| (Some(("limit", limit.name())), metrics.refused(*limit))))?;
-        pen.counter("messages_received", None, "Messages received whole.", only(sessions.messages_received))?;
-        pen.counter("messages_sent", None, "Messages queued for sending.", only(metrics.messages_sent))?;
-        pen.counter("received", Some(Unit::Bytes), "Octets received, handshakes and frames, after TLS.", only(sessions.received_bytes))?;
-        pen.counter("sent", Some(Unit::Bytes), "Octets handed to sockets, handshakes and frames, before TLS.", only(sessions.sent_bytes))?;
+        pen.counter("messages_received", None, "Messages received whole.", only(flow.messages_received))?;
+        pen.counter("messages_sent", None, "Messages queued for sending.", only(flow.messages_sent))?;
+        pen.counter("received", Some(Unit::Bytes), "Octets received, handshakes and frames, after TLS.", only(flow.received_bytes))?;
+        pen.counter("sent", Some(Unit::Bytes), "Octets handed to sockets, handshakes and frames, before TLS.", only(flow.sent_bytes))?;
         pen.gauge("queued", Some(Unit::Bytes), "Octets that wait for sockets to take them, before TLS.", only(metrics.queued_bytes))?;
         pen.turns("loop_turn", "How long an event loop's turns took, from one poll's return to the next poll.", metrics)?;
         pen.counter("log_lines_dropped", None, "Log lines dropped because stderr was too slow.", only(*log_lines_dropped))
@@ -215,7 +215,7 @@ mod tests {
 
     fn scrape() -> Scrape {
         let mut metrics = Metrics { loops: 2, accepted: 7, queued_bytes: 9, ..Metrics::default() };
-        metrics.sessions.received_bytes = 11;
+        metrics.flow.received_bytes = 11;
         metrics.sessions.closes[CloseCause::Idle as usize] = 3;
         Scrape { metrics, log_lines_dropped: 5 }
     }

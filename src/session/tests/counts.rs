@@ -8,7 +8,7 @@ use std::{
 use super::{App, REQUEST, masked, shared};
 use crate::{
     net::{Transport, sim::SimSocket},
-    proto::{Connection, Limits, Settings, Timeouts},
+    proto::{Connection, Flow, Limits, Settings, Timeouts},
     session::{CloseCause, ConnId, Counts, HandshakeEnd, Readiness, Session, Sessions},
 };
 
@@ -93,14 +93,13 @@ fn a_connections_stages_are_counted_where_it_is() {
 #[test]
 fn messages_and_octets_are_counted_both_ways() {
     let mut scene = Scene::open(Settings::default());
-    let before = scene.counts();
-    assert_eq!(before.received_bytes, REQUEST.len() as u64);
-    assert_eq!(before.sent_bytes, scene.socket().outbound.len() as u64);
+    let before = scene.sessions.shared.workspace.flow();
+    let sent_bytes = scene.socket().outbound.len() as u64;
+    assert_eq!(before, Flow { received_bytes: REQUEST.len() as u64, sent_bytes, ..Flow::default() });
     let input = [masked(0x81, b"one"), masked(0x02, b"t"), masked(0x89, b"ping"), masked(0x80, b"wo")].concat();
     scene.send(&input);
-    let after = scene.counts();
-    assert_eq!(after.messages_received, 2, "a fragment is none, a Ping neither");
-    assert_eq!(scene.sessions.shared.workspace.messages_sent(), 2);
+    let after = scene.sessions.shared.workspace.flow();
+    assert_eq!((after.messages_received, after.messages_sent), (2, 2), "a fragment is none, a Ping neither");
     assert_eq!(after.received_bytes - before.received_bytes, input.len() as u64);
     assert_eq!(after.sent_bytes - before.sent_bytes, 3 + 3 * 2 + 3 + 4);
 }
