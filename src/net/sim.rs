@@ -14,6 +14,8 @@ pub(crate) struct SimSocket {
     pub(crate) inbound: VecDeque<u8>,
     /// The peer's FIN lies behind `inbound`.
     pub(crate) inbound_fin: bool,
+    /// The peer has reset the connection; what arrived before can be received still.
+    pub(crate) inbound_rst: bool,
     /// What we have sent.
     pub(crate) outbound: Vec<u8>,
     /// We have sent our FIN.
@@ -61,6 +63,7 @@ impl SimSocket {
         Self {
             inbound: VecDeque::new(),
             inbound_fin: false,
+            inbound_rst: false,
             outbound: Vec::new(),
             outbound_fin: false,
             outbound_max: usize::MAX,
@@ -85,16 +88,33 @@ impl SimSocket {
         self.inbound_fin = true;
     }
 
+    /// The peer's RST arrives: octets that it has not read are lost.
+    pub(crate) fn arrive_rst(&mut self) {
+        self.arrived |= !self.inbound_rst;
+        self.inbound_rst = true;
+        self.outbound.clear();
+    }
+
+    /// Whether there is an edge to take.
+    pub(crate) fn has_edges(&self) -> bool {
+        self.arrived || (self.starved && self.has_room())
+    }
+
+    fn has_room(&self) -> bool {
+        self.inbound_rst || (self.outbound.len() < self.outbound_max && !self.outbound_fin)
+    }
+
     /// The edges since they were taken last; `None`: there was none. An edge is told once: input that is left lying, or room
     /// that is not used, is not told of again. But what a cut read left counts as arrived after it, as room does after a cut
     /// write. An event may also come for another reason, and then tells how things stand: `anyway`.
     pub(crate) fn take_edges(&mut self, anyway: bool) -> Option<Edges> {
-        let has_room = self.outbound.len() < self.outbound_max && !self.outbound_fin;
-        let readable = self.arrived || anyway && (self.inbound_fin || !self.inbound.is_empty());
+        let has_room = self.has_room();
+        let ended = self.inbound_fin || self.inbound_rst;
+        let readable = self.arrived || anyway && (ended || !self.inbound.is_empty());
         let writable = has_room && (self.starved || anyway);
         self.arrived = false;
         self.starved &= !has_room;
-        (readable || writable).then_some(Edges { readable, writable, ended: readable && self.inbound_fin })
+        (readable || writable).then_some(Edges { readable, writable, ended: readable && ended })
     }
 }
 
@@ -122,6 +142,9 @@ impl Socket for SimSocket {
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.calls += 1;
         if self.inbound.is_empty() {
+            if self.inbound_rst {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
             return if self.inbound_fin { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         let n = self.read_cut.next(buf.len().min(self.inbound.len()));
@@ -138,7 +161,7 @@ impl Socket for SimSocket {
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.calls += 1;
-        if self.outbound_fin {
+        if self.outbound_fin || self.inbound_rst {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let n = self.write_cut.next(buf.len()).min(self.outbound_max.saturating_sub(self.outbound.len()));
@@ -157,6 +180,9 @@ impl Socket for SimSocket {
 
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.calls += 1;
+        if self.inbound_rst {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         self.outbound_fin = true;
         Ok(())
     }

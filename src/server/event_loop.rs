@@ -113,11 +113,15 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         while !self.is_over() {
             self.round(&mut events)?;
         }
-        // Whoever is left hears nothing any more, but the handler hears of each.
+        self.abandon();
+        Ok(())
+    }
+
+    /// Whoever is left hears nothing any more, but the handler hears of each.
+    pub(super) fn abandon(&mut self) {
         for id in self.sessions.ids() {
             self.sessions.abort(id, &mut self.handler);
         }
-        Ok(())
     }
 
     /// One poll and, unless a signal came between, one turn.

@@ -22,3 +22,6 @@ pub use control::Handle;
 pub use echo::Echo;
 pub use metrics::{Limit, Metrics, TurnTimes};
 pub use workers::Workers;
+
+#[cfg(test)]
+mod tests;

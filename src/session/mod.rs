@@ -15,4 +15,4 @@ pub use pump::{Pumped, Session, Shared};
 pub use sessions::{Readiness, Sessions, TurnHook};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

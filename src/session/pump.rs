@@ -208,8 +208,9 @@ impl<S: Socket> Session<S> {
                     Ok(all) => *writable = all,
                     Err(error) => *end = broken(id, &error, life, handler),
                 }
-                // Backpressure is over: what waits undecoded comes before what the socket still holds.
-                if *writable && turn.is_paused() && *end != End::Broken {
+                // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
+                // free socket took nothing, because TLS has not got so far.)
+                if *writable && turn.is_paused() && !turn.has_output() && *end != End::Broken {
                     continue;
                 }
             }

@@ -122,6 +122,12 @@ impl<S: Socket> Sessions<S> {
         slot_mut(&mut self.slots, id).map(|slot| &mut slot.session)
     }
 
+    /// Entries in the deadlines, stale ones included, and sessions on the ready list.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        (self.deadlines.len(), self.ready.len())
+    }
+
     /// How long a poll may sleep by them, at this clock reading; `None`: for ever.
     pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
         if self.ready.is_empty() { self.deadlines.poll_timeout(now) } else { Some(Duration::ZERO) }

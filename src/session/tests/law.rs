@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The other end of the simulated wire.
-pub(super) trait Peer {
+pub(crate) trait Peer {
     /// Sends a prefix of `octets` and returns its length.
     fn send(&mut self, octets: &[u8], socket: &mut SimSocket) -> usize;
     /// Ends its side of TCP.
@@ -27,7 +27,7 @@ pub(super) trait Peer {
 }
 
 /// Octets as they are.
-struct PlainPeer;
+pub(crate) struct PlainPeer;
 
 impl Peer for PlainPeer {
     fn send(&mut self, octets: &[u8], socket: &mut SimSocket) -> usize {
@@ -159,9 +159,9 @@ impl World {
     }
 }
 
-const QUEUES: &[(usize, usize)] = &[(1 << 20, 256 << 10), (50_000, 10_000), (1000, 100), (300, 299), (1, 0)];
+pub(crate) const QUEUES: &[(usize, usize)] = &[(1 << 20, 256 << 10), (50_000, 10_000), (1000, 100), (300, 299), (1, 0)];
 
-const ANSWERS: &[&[Answer]] = &[
+pub(crate) const ANSWERS: &[&[Answer]] = &[
     &[Answer::Reply],
     &[Answer::Nothing, Answer::Reply, Answer::SendOnly],
     &[Answer::SendThenReply, Answer::ReplyThenSend, Answer::Twice],
@@ -169,7 +169,7 @@ const ANSWERS: &[&[Answer]] = &[
     &[Answer::Nothing, Answer::Reply, Answer::SendThenReply, Answer::Twice, Answer::PingThenReply, Answer::SendOnly],
 ];
 
-fn cut(random: &mut Random, octets: usize) -> Cut {
+pub(crate) fn cut(random: &mut Random, octets: usize) -> Cut {
     match random.below(3) {
         0 => Cut::Whole,
         1 => Cut::Octets(1 + random.below(5_000) + octets / 500),
@@ -222,7 +222,7 @@ fn check(seed: u64, connect: impl FnOnce(SimSocket) -> (Transport<SimSocket>, Bo
 }
 
 /// The naive model: all that was said is answered, in order, the Close last. Once we have closed (`left`) the rest is not.
-fn judge(script: &Script, app: &App, told: &[Frame], left: bool) {
+pub(crate) fn judge(script: &Script, app: &App, told: &[Frame], left: bool) {
     expect_same(
         "message",
         &app.messages,
@@ -265,7 +265,7 @@ fn expect_same<T: PartialEq + std::fmt::Debug>(what: &str, got: &[T], expected: 
 }
 
 /// Says how to play a failed seed again.
-struct Replay(&'static str, u64);
+pub(crate) struct Replay(pub(crate) &'static str, pub(crate) u64);
 
 impl Drop for Replay {
     fn drop(&mut self) {
@@ -276,7 +276,7 @@ impl Drop for Replay {
 }
 
 /// The seeds to play: so many from 1 on, unless the environment says otherwise.
-fn seeds(count: u64) -> Range<u64> {
+pub(crate) fn seeds(count: u64) -> Range<u64> {
     let number = |name| std::env::var(name).ok().map(|value: String| value.parse().expect(name));
     let (first, count) = match (number("WSLAB_SEED"), number("WSLAB_SEEDS")) {
         (Some(seed), count) => (seed, count.unwrap_or(1)),
@@ -286,7 +286,7 @@ fn seeds(count: u64) -> Range<u64> {
 }
 
 /// Plays all seeds, each over what `connect` makes of its socket.
-pub(super) fn check_all(
+pub(crate) fn check_all(
     test: &'static str,
     count: u64,
     connect: impl Fn(SimSocket) -> (Transport<SimSocket>, Box<dyn Peer>),

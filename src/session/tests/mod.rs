@@ -1,11 +1,11 @@
 //! A session over a simulated socket: what an application and the peer see of it, however calls are cut and events come.
 
 mod counts;
-mod law;
+pub(crate) mod law;
 mod pressure;
-mod script;
+pub(crate) mod script;
 #[cfg(feature = "cli")] // certificates are made there
-mod tls;
+pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const ID: ConnId = ConnId { key: 0, generation: 0 };
 
-const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+pub(crate) const REQUEST: &str = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
 fn shared(now: Instant) -> Shared {
@@ -32,7 +32,7 @@ fn shared(now: Instant) -> Shared {
 }
 
 /// A client's frame; `first` holds FIN, RSV and opcode.
-fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let header = WireHeader::new(first & 0x80 != 0, first >> 4 & 7, first & 15, Some(key), payload.len() as u64);
     let mut octets = vec![0; header.size()];
@@ -44,13 +44,13 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 
 /// A server's frame as the peer reads it.
 #[derive(Clone, PartialEq, Eq)]
-struct Frame {
-    opcode: u8,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Frame {
-    fn new(opcode: Opcode, payload: &[u8]) -> Self {
+    pub(crate) fn new(opcode: Opcode, payload: &[u8]) -> Self {
         Frame { opcode: opcode as u8, payload: payload.to_vec() }
     }
 }
@@ -63,7 +63,7 @@ impl std::fmt::Debug for Frame {
 }
 
 /// Splits what a server sent into frames, which it must have: none masked, none fragmented, no bit reserved, nothing left.
-fn frames(mut wire: &[u8]) -> Vec<Frame> {
+pub(crate) fn frames(mut wire: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
     while !wire.is_empty() {
         let (header, size) = WireHeader::parse(wire).expect("a whole header");
@@ -77,29 +77,29 @@ fn frames(mut wire: &[u8]) -> Vec<Frame> {
 
 /// splitmix64: the same numbers for a seed for ever.
 #[derive(Clone, Debug)]
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    fn one_in(&mut self, count: usize) -> bool {
+    pub(crate) fn one_in(&mut self, count: usize) -> bool {
         self.below(count) == 0
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    fn octets(&mut self, len: usize) -> Vec<u8> {
+    pub(crate) fn octets(&mut self, len: usize) -> Vec<u8> {
         let mut octets: Vec<u8> = (0..len.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).collect();
         octets.truncate(len);
         octets
@@ -108,7 +108,7 @@ impl Random {
 
 /// What an application does with a message.
 #[derive(Clone, Copy, Debug)]
-enum Answer {
+pub(crate) enum Answer {
     Nothing,
     Reply,
     SendThenReply,
@@ -121,22 +121,22 @@ enum Answer {
 
 /// An application that remembers what it was told, and what was queued for it.
 #[derive(Debug)]
-struct App {
+pub(crate) struct App {
     /// What it does, by lot.
     answers: &'static [Answer],
     random: Random,
-    opens: usize,
-    messages: Vec<(MessageKind, Vec<u8>)>,
-    pongs: usize,
-    closures: Vec<Closure>,
-    errors: usize,
+    pub(crate) opens: usize,
+    pub(crate) messages: Vec<(MessageKind, Vec<u8>)>,
+    pub(crate) pongs: usize,
+    pub(crate) closures: Vec<Closure>,
+    pub(crate) errors: usize,
     /// Data frames that were taken for sending.
-    queued: Vec<Frame>,
-    pings: usize,
+    pub(crate) queued: Vec<Frame>,
+    pub(crate) pings: usize,
 }
 
 impl App {
-    fn new(answers: &'static [Answer], random: Random) -> Self {
+    pub(crate) fn new(answers: &'static [Answer], random: Random) -> Self {
         App {
             answers,
             random,

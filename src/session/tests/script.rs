@@ -4,21 +4,32 @@ use super::{Random, masked};
 use crate::proto::{CloseCode, Closure, MessageKind};
 
 /// A peer's whole input behind its request, and what it must come to.
-#[derive(Debug)]
-pub(super) struct Script {
-    pub(super) octets: Vec<u8>,
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) octets: Vec<u8>,
     /// Where the ending begins.
-    pub(super) ending_at: usize,
-    pub(super) ending: Ending,
-    pub(super) messages: Vec<(MessageKind, Vec<u8>)>,
+    pub(crate) ending_at: usize,
+    pub(crate) ending: Ending,
+    pub(crate) messages: Vec<(MessageKind, Vec<u8>)>,
     /// Payloads, in order.
-    pub(super) pings: Vec<Vec<u8>>,
-    pub(super) pongs: usize,
+    pub(crate) pings: Vec<Vec<u8>>,
+    pub(crate) pongs: usize,
+    /// What was whole at which octet, in order.
+    wholes: Vec<(usize, Whole)>,
+    /// RFC 7692: what makes of a message's payload its compressed form.
+    compress: Option<fn(&[u8]) -> Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Message,
+    Ping,
+    Pong,
 }
 
 /// How the peer ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// With a Close frame, of this code.
     Close(Option<u16>),
     /// With a breach, which is answered with this code.
@@ -29,7 +40,7 @@ pub(super) enum Ending {
 
 impl Ending {
     /// The payload of the Close frame that answers it; `None`: there is none.
-    pub(super) fn close_answer(self) -> Option<Vec<u8>> {
+    pub(crate) fn close_answer(self) -> Option<Vec<u8>> {
         match self {
             Ending::Close(code) => Some(code.map_or_else(Vec::new, |code| code.to_be_bytes().to_vec())),
             Ending::Breach(code) => Some(code.0.to_be_bytes().to_vec()),
@@ -38,7 +49,7 @@ impl Ending {
     }
 
     /// Whether this is what the application is to be told, when we had not (`left`) closed before.
-    pub(super) fn is_told_as(self, closure: &Closure, left: bool) -> bool {
+    pub(crate) fn is_told_as(self, closure: &Closure, left: bool) -> bool {
         match (self, closure) {
             (Ending::Close(sent), Closure::Peer { code, .. }) if !left => sent == code.map(|code| code.0),
             (Ending::Close(sent), Closure::Local { code }) if left => sent == code.map(|code| code.0),
@@ -68,17 +79,35 @@ const BREACHES: &[(&str, &[u8], CloseCode)] = &[
 ];
 
 impl Script {
-    pub(super) fn random(random: &mut Random) -> Self {
-        let mut script = Script {
+    pub(crate) fn random(random: &mut Random) -> Self {
+        let payload_max = random.pick(&[0, 10, 130, 5_000, 20_000, 70_000, 300_000]);
+        let steps = random.below(30);
+        Self::of(random, steps, payload_max, None)
+    }
+
+    /// Says nothing.
+    pub(crate) fn empty() -> Self {
+        Script {
             octets: Vec::new(),
             ending_at: 0,
             ending: Ending::Fin,
             messages: Vec::new(),
             pings: Vec::new(),
             pongs: 0,
-        };
-        let payload_max = random.pick(&[0, 10, 130, 5_000, 20_000, 70_000, 300_000]);
-        for _ in 0..random.below(30) {
+            wholes: Vec::new(),
+            compress: None,
+        }
+    }
+
+    /// So many messages and control frames, and an ending.
+    pub(crate) fn of(
+        random: &mut Random,
+        steps: usize,
+        payload_max: usize,
+        compress: Option<fn(&[u8]) -> Vec<u8>>,
+    ) -> Self {
+        let mut script = Script { compress, ..Script::empty() };
+        for _ in 0..steps {
             match random.below(10) {
                 0 | 1 => script.ping(random),
                 2 => script.pong(random),
@@ -90,8 +119,35 @@ impl Script {
             }
         }
         script.ending_at = script.octets.len();
-        script.end(random);
+        script.end(random, payload_max.clamp(200, 20_000));
         script
+    }
+
+    /// The same, but the peer ends TCP behind that octet, which comes before the ending.
+    pub(crate) fn cut_short(mut self, at: usize) -> Self {
+        let is_whole = |what| self.wholes.iter().filter(|(end, whole)| *end <= at && *whole == what).count();
+        let (messages, pings, pongs) = (is_whole(Whole::Message), is_whole(Whole::Ping), is_whole(Whole::Pong));
+        self.messages.truncate(messages);
+        self.pings.truncate(pings);
+        self.pongs = pongs;
+        self.octets.truncate(at);
+        self.ending_at = at.min(self.ending_at);
+        self.ending = Ending::Fin;
+        self
+    }
+
+    /// Appends a message in one frame.
+    pub(crate) fn ask(&mut self, payload: &[u8]) {
+        self.octets.extend(masked(0x82, payload));
+        self.messages.push((MessageKind::Binary, payload.to_vec()));
+        self.wholes.push((self.octets.len(), Whole::Message));
+        self.ending_at = self.octets.len();
+    }
+
+    /// Appends a Close.
+    pub(crate) fn close(&mut self, code: u16) {
+        self.octets.extend(masked(0x88, &code.to_be_bytes()));
+        self.ending = Ending::Close(Some(code));
     }
 
     fn ping(&mut self, random: &mut Random) {
@@ -101,12 +157,14 @@ impl Script {
         let payload = [&number[..], &random.octets(len)].concat();
         self.octets.extend(masked(0x89, &payload));
         self.pings.push(payload);
+        self.wholes.push((self.octets.len(), Whole::Ping));
     }
 
     fn pong(&mut self, random: &mut Random) {
         let len = random.below(126);
         self.octets.extend(masked(0x8a, &random.octets(len)));
         self.pongs += 1;
+        self.wholes.push((self.octets.len(), Whole::Pong));
     }
 
     /// A message in so many frames, with control frames between them now and then (§5.4).
@@ -116,22 +174,26 @@ impl Script {
             true => (MessageKind::Text, text(random, len).into_bytes()),
             false => (MessageKind::Binary, random.octets(len)),
         };
-        let mut cuts: Vec<usize> = (1..fragments).map(|_| random.below(payload.len() + 1)).collect();
+        let compressed = self.compress.map(|compress| compress(&payload));
+        let sent = compressed.as_ref().unwrap_or(&payload);
+        let mut cuts: Vec<usize> = (1..fragments).map(|_| random.below(sent.len() + 1)).collect();
         cuts.sort_unstable();
-        cuts.push(payload.len());
-        let (mut from, mut opcode) = (0, kind.opcode() as u8);
+        cuts.push(sent.len());
+        // RFC 7692 §6: RSV1 on the first frame.
+        let (mut from, mut opcode) = (0, kind.opcode() as u8 | if compressed.is_some() { 0x40 } else { 0 });
         for (index, &to) in cuts.iter().enumerate() {
             let fin = if index + 1 == fragments { 0x80 } else { 0 };
-            self.octets.extend(masked(fin | opcode, &payload[from..to]));
+            self.octets.extend(masked(fin | opcode, &sent[from..to]));
             (from, opcode) = (to, 0);
             if fin == 0 && random.one_in(3) {
                 self.ping(random);
             }
         }
         self.messages.push((kind, payload));
+        self.wholes.push((self.octets.len(), Whole::Message));
     }
 
-    fn end(&mut self, random: &mut Random) {
+    fn end(&mut self, random: &mut Random, octets_max: usize) {
         match random.below(4) {
             0 => {
                 let code = random.pick(&[None, Some(1000), Some(1001), Some(3999)]);
@@ -146,7 +208,7 @@ impl Script {
                 self.ending = Ending::Breach(code);
             }
             2 => {
-                let frame = masked(0x82, &random.octets(20_000));
+                let frame = masked(0x82, &random.octets(octets_max));
                 let len = 1 + random.below(frame.len() - 1);
                 self.octets.extend(&frame[..len]);
             }
@@ -154,7 +216,7 @@ impl Script {
         }
         // To what comes after a Close or a breach we are deaf (§5.5.1, §7.1.7).
         if !matches!(self.ending, Ending::Fin) && random.one_in(3) {
-            let len = random.below(5_000);
+            let len = random.below(octets_max / 4);
             self.octets.extend(masked(0x82, &random.octets(len)));
             self.octets.extend(masked(0x89, b"too late"));
         }
