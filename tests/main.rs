@@ -8,10 +8,13 @@
 mod support;
 
 mod admin;
+mod bounds;
 mod closing;
+mod faults;
 mod foreign_client;
 mod framing;
 mod hostile;
+mod library;
 mod limits;
 mod metrics;
 mod opening_handshake;

@@ -273,6 +273,49 @@ fn who_is_turned_away_is_counted_by_the_limit() {
 }
 
 #[test]
+fn every_limit_of_the_server_is_counted_under_the_name_of_its_option() {
+    let grow = |server: &Serve, what: &str, before: &Samples, grows: &[(&str, f64)]| {
+        let grows: BTreeMap<String, f64> = grows.iter().map(|(series, by)| (format!("wslab_{series}"), *by)).collect();
+        let after = scrape_until(Admin::of(server), what, |samples| {
+            let closing = samples.get("wslab_connections{state=\"closing\"}");
+            closing == 0.0 && growth(before, samples).keys().any(|series| series.contains("refusals"))
+        });
+        assert_eq!(growth(before, &after), grows, "{what}");
+    };
+    const FULL: (&str, f64) = ("handshakes_total{outcome=\"full\"}", 1.0);
+
+    let server = Serve::start_plain(&[&ON[..], &["--connections-per-address", "1"]].concat());
+    let _first = server.ws().open();
+    let before = Admin::of(&server).samples();
+    answered(&server.ws(), "", 503);
+    grow(
+        &server,
+        "too many of an address",
+        &before,
+        &[WS, FULL, ("refusals_total{limit=\"connections_per_address\"}", 1.0)],
+    );
+
+    let server = Serve::start_plain(&[&ON[..], &["--handshakes-max", "1", "--handshake-timeout", "60s"]].concat());
+    let before = Admin::of(&server).samples();
+    let (mut oldest, _newest) = (server.ws().connect(), server.ws().connect());
+    assert_eq!(oldest.response().status, 408);
+    let two = (WS.0, 2.0);
+    grow(&server, "too many handshakes", &before, &[two, FULL, ("refusals_total{limit=\"handshakes_max\"}", 1.0)]);
+
+    let server = Serve::start_plain(&[&ON[..], &["--memory-max", "8MiB", "--deflate", "off"]].concat());
+    let admin = Admin::of(&server);
+    let idle = admin.samples().get("wslab_memory_bytes");
+    assert!((100_000.0..2_000_000.0).contains(&idle), "a loop's own: {idle}");
+    let mut largest = server.ws().open();
+    let before = admin.samples();
+    // An announced 12 MiB, of which more than fits comes.
+    let len = [&[127][..], &(12_u64 << 20).to_be_bytes()].concat();
+    let _ = largest.try_send(&PEER.frame_of_len(0x82, &len, &vec![7; 11 << 20]));
+    let cause = ("closes_total{cause=\"shed\"}", 1.0);
+    grow(&server, "memory", &before, &[cause, ("refusals_total{limit=\"memory_max\"}", 1.0)]);
+}
+
+#[test]
 fn running_out_of_descriptors_is_counted() {
     let folder = Serve::folder_of_its_own();
     let mut command = Command::new("sh");

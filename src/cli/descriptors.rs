@@ -7,24 +7,46 @@ use super::{error::reason, options::Options};
 /// For listeners, pollers, timers, logs and files, per worker.
 const OWN: u64 = 64;
 
-/// Raises the soft limit as far as the connections need and the hard limit allows; what is short is returned as a warning.
-pub(super) fn make_room(options: &Options) -> Option<String> {
+/// How many connections the limit leaves room for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// `connections_max`, or fewer where the system allows no more.
+    pub connections_max: usize,
+    /// Where it is fewer: why, and what to do.
+    pub warning: Option<String>,
+}
+
+/// Raises the soft limit as far as the connections need and the hard limit allows; where that is not enough, there are fewer.
+pub(super) fn make_room(options: &Options) -> Room {
     let needed = needed(options);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // No limit is `None`.
-    let current = current.filter(|&current| current < needed)?;
+    let Some(current) = current.filter(|&current| current < needed) else { return room(options, u64::MAX, None) };
     let reached = maximum.map_or(needed, |maximum| maximum.min(needed));
     if reached > current
         && let Err(errno) = setrlimit(Resource::Nofile, Rlimit { current: Some(reached), maximum })
     {
-        return Some(format!(
-            "cannot raise the limit of open files from {current} to {reached}: {}",
-            reason(&errno.into())
-        ));
+        let why =
+            format!("cannot raise the limit of open files from {current} to {reached}: {}", reason(&errno.into()));
+        return room(options, current, Some(why));
     }
-    (reached < needed).then(|| {
-        format!("the system allows {reached} open files and {needed} may be needed: raise it with `ulimit -Hn {needed}`, or lower --connections-max")
-    })
+    room(options, reached, None)
+}
+
+/// What is left of so many files.
+fn room(options: &Options, files: u64, why: Option<String>) -> Room {
+    let own = OWN.saturating_mul(options.workers as u64);
+    let left = usize::try_from(files.saturating_sub(own)).unwrap_or(usize::MAX).max(1);
+    let wanted = options.server.connections_max;
+    let connections_max = wanted.min(left);
+    let warning = (connections_max < wanted).then(|| {
+        let why = why.unwrap_or_else(|| format!("the system allows {files} open files"));
+        format!(
+            "{why}: {connections_max} connections are served at once instead of {wanted}; raise it with `ulimit -Hn {}`, or lower --connections-max",
+            needed(options)
+        )
+    });
+    Room { connections_max, warning }
 }
 
 fn needed(options: &Options) -> u64 {
@@ -43,12 +65,25 @@ mod tests {
     }
 
     #[test]
-    fn what_no_system_allows_is_warned_of() {
+    fn what_no_system_allows_is_warned_of_and_lowered() {
         let mut options = Options::default();
         options.server.connections_max = usize::MAX;
         let before = getrlimit(Resource::Nofile);
-        if before.maximum.is_some() {
-            assert!(make_room(&options).unwrap().contains("--connections-max"));
+        if let Some(maximum) = before.maximum {
+            let Room { connections_max, warning } = make_room(&options);
+            assert_eq!(connections_max as u64, maximum - OWN);
+            assert!(warning.unwrap().contains("--connections-max"));
+        }
+    }
+
+    #[test]
+    fn the_limit_less_a_few_is_what_connections_get() {
+        let options = Options { workers: 2, ..Options::default() };
+        for (files, connections_max) in
+            [(u64::MAX, 10_000), (10_128, 10_000), (10_127, 9_999), (1_024, 896), (100, 1), (0, 1)]
+        {
+            let Room { connections_max: left, warning } = room(&options, files, None);
+            assert_eq!((left, warning.is_some()), (connections_max, connections_max < 10_000), "{files} files");
         }
     }
 }

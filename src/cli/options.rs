@@ -115,6 +115,9 @@ pub(super) static KEYS: &[Key] = &[
     key("deflate_min", "SIZE", COMPRESSION, "Shorter messages are sent as they are", Slot::SizeOrZero(|o| &mut o.server.settings.deflate.message_bytes_min)),
 
     key("connections_max", "N", LIMITS, "Connections held at once, an equal share a worker; beyond it: 503 (ws), close (wss)", Slot::Count(10_000_000, |o| &mut o.server.connections_max)),
+    key("connections_per_address", "N", LIMITS, "Connections of one client address (IPv4 /32, IPv6 /64), an equal share a worker; beyond it as connections_max; or \"off\"", Slot::CountOrOff(10_000_000, |o| &mut o.server.connections_per_address)),
+    key("handshakes_max", "N", LIMITS, "Opening handshakes under way at once, TLS included, an equal share a worker; beyond it the oldest is dropped", Slot::Count(10_000_000, |o| &mut o.server.handshakes_max)),
+    key("memory_max", "SIZE", LIMITS, "Memory of all buffers and compressors, an equal share a worker; at 90 % newcomers get 503, at 100 % who holds most is closed with 1013", Slot::Size(|o| &mut o.server.memory_bytes_max)),
     key("head_max", "SIZE", LIMITS, "Octets of a request head; beyond it: 431", Slot::Size(|o| &mut o.server.settings.limits.head_bytes_max)),
     key("head_lines_max", "N", LIMITS, "Header lines of a request; beyond it: 431", Slot::Count(10_000, |o| &mut o.server.settings.limits.head_lines_max)),
     key("frame_max", "SIZE", LIMITS, "Payload of one frame; beyond it: Close 1009", Slot::WireSize(|o| &mut o.server.settings.limits.frame_bytes_max)),

@@ -7,6 +7,7 @@ use super::{
     options::Key,
     settings::{Origin, Settings},
 };
+use crate::server;
 
 /// Adjusts defaults to what was chosen, then refuses what cannot work.
 pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
@@ -46,8 +47,18 @@ pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
             "a ping keeps a silent peer from being taken for a dead one",
         ));
     }
+    let server = &settings.options.server;
+    if server.memory_bytes_max / settings.options.workers < server::Config::MEMORY_BYTES_MIN {
+        return Err(settings.contradiction(
+            ("memory_max", "is too little for"),
+            ("workers", "are too many for"),
+            "each needs 4MiB at least",
+        ));
+    }
     check_keep_alive(settings)?;
-    check_listeners(settings)
+    check_listeners(settings)?;
+    // What else the library would refuse at start.
+    settings.options.server.settings.check().map_err(|error| Error::Setting(format!("wslab: {error}")))
 }
 
 impl Settings {

@@ -42,11 +42,12 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
-    if let Some(warning) = descriptors::make_room(options) {
+    let room = descriptors::make_room(options);
+    if let Some(warning) = &room.warning {
         warn!("{warning}");
     }
     let folder = certificates::local_folder();
-    let mut config = options.server.clone();
+    let mut config = Config { connections_max: room.connections_max, ..options.server.clone() };
     let mut ca = None;
     if !config.listen_tls.is_empty() {
         let identity = certificates::load(options, folder.as_deref())?;
@@ -55,8 +56,10 @@ fn run(options: &Options, logging: &Logging, out: &mut dyn Write) -> Result<(), 
     }
     config.time_turns = options.admin.is_some();
     config.log_frames = tracing::enabled!(target: "wslab::frame", Level::TRACE);
-    let mut workers =
-        bind(&config, options.workers).map_err(|BindError { addr, tls, source }| Error::Bind { addr, tls, source })?;
+    let mut workers = bind(&config, options.workers).map_err(|error| match error {
+        BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
+        BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
+    })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     let admin =
         options.admin.map(|addr| Admin::bind(addr).map_err(|source| Error::BindAdmin { addr, source })).transpose()?;
@@ -90,7 +93,7 @@ fn bind(config: &Config, workers: usize) -> Result<Workers<Echo>, BindError> {
         // one listener if anybody is there.
         let plain = config.listen.iter().map(|&addr| (addr, false));
         for (addr, tls) in plain.chain(config.listen_tls.iter().map(|&addr| (addr, true))) {
-            TcpListener::bind(addr).map_err(|source| BindError { addr, tls, source })?;
+            TcpListener::bind(addr).map_err(|source| BindError::Listen { addr, tls, source })?;
         }
     }
     Workers::bind(config, workers, Echo::default)

@@ -21,6 +21,8 @@ pub(super) enum Slot {
     Switch(At<bool>),
     /// From 1 to the largest value given.
     Count(usize, At<usize>),
+    /// The same, or none.
+    CountOrOff(usize, At<Option<usize>>),
     Backlog(At<i32>),
     Verbosity(At<usize>),
     /// Octets of memory, above zero.
@@ -88,6 +90,12 @@ impl Slot {
             }
             Slot::Switch(at) => *at(options) = one()?.parse().map_err(|_| bad(words[0].as_str()))?,
             Slot::Count(max, at) => *at(options) = parse_count(one()?, 1, *max).ok_or_else(|| bad(&words[0]))?,
+            Slot::CountOrOff(max, at) => {
+                *at(options) = match one()? {
+                    "off" => None,
+                    word => Some(parse_count(word, 1, *max).ok_or_else(|| bad(word))?),
+                }
+            }
             Slot::Backlog(at) => {
                 *at(options) =
                     parse_count(one()?, 1, 65_535).and_then(|n| i32::try_from(n).ok()).ok_or_else(|| bad(&words[0]))?
@@ -174,6 +182,7 @@ impl Slot {
             }
             Slot::Switch(_) => "true or false".to_owned(),
             Slot::Count(max, _) => format!("a whole number from 1 to {max}"),
+            Slot::CountOrOff(max, _) => format!("a whole number from 1 to {max}, or \"off\""),
             Slot::Backlog(_) => "a whole number from 1 to 65535".to_owned(),
             Slot::Verbosity(_) => "0, 1 or 2".to_owned(),
             Slot::Size(_) | Slot::WireSize(_) => "a size above zero, such as \"64KiB\"".to_owned(),
@@ -205,6 +214,7 @@ impl Slot {
             Slot::AddressOrOff(at) => or_word(at(options).map(|addr| addr.to_string()), "off"),
             Slot::Switch(at) => at(options).to_string(),
             Slot::Count(_, at) | Slot::Verbosity(at) => at(options).to_string(),
+            Slot::CountOrOff(_, at) => at(options).map_or_else(|| quote("off"), |count| count.to_string()),
             Slot::Backlog(at) => at(options).to_string(),
             Slot::Size(at) => quote(&show_size(*at(options) as u64)),
             Slot::WireSize(at) => quote(&show_size(*at(options))),

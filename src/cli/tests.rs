@@ -70,6 +70,7 @@ fn every_key_can_be_set_by_flag_environment_and_file() {
         "N" if key.name == "deflate_window_bits" => "9",
         "N" => "7",
         "MODE" => "takeover",
+        "SIZE" if key.name == "memory_max" => "64MiB",
         "SIZE" => "1KiB",
         "TIME" => "7s",
         "PEM" => "seven.pem",

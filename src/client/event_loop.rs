@@ -101,8 +101,11 @@ impl<H: Handler> Client<H> {
     /// A loop without connections.
     ///
     /// # Errors
-    /// The system has no poll or no randomness to give.
+    /// `InvalidInput` for settings that can not work ([`SettingsError`]); or the system has no poll or no randomness to give.
+    ///
+    /// [`SettingsError`]: crate::proto::SettingsError
     pub fn new(config: &Config, handler: H) -> io::Result<Self> {
+        config.settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let shared = Shared {

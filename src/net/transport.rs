@@ -143,6 +143,16 @@ impl<S: Socket> Transport<S> {
         }
     }
 
+    /// Octets of ciphertext that the socket has taken, ever: whether it is moving while [`wants_write`](Self::wants_write) holds.
+    /// 0 for plain.
+    #[inline]
+    pub fn ciphertext_sent(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(stream) => stream.ciphertext_sent(),
+        }
+    }
+
     /// Sends waiting ciphertext until none is left (`true`) or the socket is full (`false`: call again when writable).
     ///
     /// # Errors

@@ -186,6 +186,11 @@ pub enum Closure {
     Eof,
     /// A deadline passed.
     TimedOut(Wait),
+    /// Memory has run out, and this connection held the most: its queue was dropped (Close 1013).
+    Shed {
+        /// What it held, in octets.
+        held_bytes: usize,
+    },
 }
 
 impl fmt::Display for Wait {
@@ -212,6 +217,9 @@ impl fmt::Display for Closure {
             Closure::HandshakeFailed(error) => write!(f, "not opened: {error}"),
             Closure::Eof => f.write_str("TCP ended without a Close frame"),
             Closure::TimedOut(wait) => write!(f, "waited too long: {wait}"),
+            Closure::Shed { held_bytes } => {
+                write!(f, "dropped with {}: memory has run out, it held {held_bytes} octets", CloseCode::TRY_AGAIN)
+            }
         }
     }
 }
@@ -326,7 +334,8 @@ impl Connection {
         self.outbox.len()
     }
 
-    /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers cost.
+    /// Heap octets held beyond `size_of::<Connection>()`: what this connection's buffers and compressors cost.
+    #[inline]
     pub fn held_bytes(&self) -> usize {
         let opening =
             if let Phase::Opening(opening) = &self.phase { opening.head.capacity() + size_of::<Opening>() } else { 0 };
@@ -336,7 +345,7 @@ impl Connection {
             + codec
             + message
             + self.control.as_ref().map_or(0, |_| size_of::<Held>())
-            + self.outbox.len()
+            + self.outbox.held_bytes()
             + self.carry.capacity()
     }
 

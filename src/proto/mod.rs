@@ -29,7 +29,7 @@ pub use connection::{Closure, Connection, Shutdown, Stage, Wait};
 pub use decoder::{Chunk, FrameDecoder};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Place};
-pub use limits::{Limits, Role, Settings, Timeouts};
+pub use limits::{Limits, Role, Settings, SettingsError, Timeouts};
 pub use mask::{MaskKey, mask};
 pub use outbox::{Flow, Slices};
 pub use sender::{Message, SendError, Sender};

@@ -59,6 +59,11 @@ impl Lanes {
         self.control.len() + self.run.len() + self.spill.len() - self.spill_start
     }
 
+    /// Octets of memory that they take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.control.capacity() + self.spill.capacity()
+    }
+
     /// Gives memory back that an unusual turn took.
     #[inline]
     pub(super) fn trim(&mut self) {
@@ -89,6 +94,8 @@ struct Queue {
     /// Each holds whole frames, but for the first, which may begin inside one.
     data: VecDeque<Buffer>,
     data_bytes: usize,
+    /// What the buffers of `data` take of memory, which is more than is left of them to send.
+    data_allocated: usize,
 }
 
 impl Outbox {
@@ -96,6 +103,23 @@ impl Outbox {
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.control.len() + queue.data_bytes)
+    }
+
+    /// Heap octets that the queue takes.
+    #[inline]
+    pub(super) fn held_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.held_bytes())
+    }
+
+    /// Drops all that the wire has not begun, the turn's included; the rest of the frame begun stays, or the peer would take
+    /// what follows for its payload.
+    pub(super) fn drop_not_begun(&mut self, lanes: &mut Lanes, window: &[u8]) {
+        self.adopt(lanes, window);
+        lanes.control.clear();
+        let first = self.queue.take().and_then(|mut queue| queue.data.pop_front());
+        debug_assert!(self.begun <= first.as_ref().map_or(0, Buffer::len), "a buffer holds whole frames");
+        let Some(rest) = first.filter(|_| self.begun > 0) else { return };
+        self.queue.insert(Box::default()).push(rest.into_front(self.begun));
     }
 
     /// Puts a buffer of whole frames behind all data queued so far, the turn's included.
@@ -183,8 +207,7 @@ impl Outbox {
             // A control frame was begun: its rest goes first, and counts as begun data.
             let rest = lanes.control.get(control..control + cut).unwrap_or_default().to_vec();
             let queue = self.queue.get_or_insert_default();
-            queue.data_bytes += rest.len();
-            queue.data.push_front(Buffer::from_vec(rest));
+            queue.push_front(Buffer::from_vec(rest));
             self.begun = cut;
         }
         lanes.control.drain(..control + cut);
@@ -206,7 +229,10 @@ impl Outbox {
             }
             (taken, self.begun) = (taken - len, 0);
             queue.data_bytes -= len;
-            queue.data.pop_front().into_iter().for_each(|sent| pool.give(sent));
+            if let Some(sent) = queue.data.pop_front() {
+                queue.data_allocated -= sent.allocated();
+                pool.give(sent);
+            }
         }
         if self.queue.as_ref().is_some_and(|queue| queue.control.is_empty()) {
             self.queue = None;
@@ -244,6 +270,10 @@ impl Outbox {
             let stashed = queue.control.len() + queue.data_bytes;
             lanes.stashed_bytes = lanes.stashed_bytes.saturating_sub(stashed);
             lanes.control.append(&mut queue.control);
+            if queue.data.is_empty() {
+                // Nothing else waited, and an idle connection holds nothing.
+                self.queue = None;
+            }
         }
     }
 
@@ -281,7 +311,19 @@ impl Outbox {
 impl Queue {
     fn push(&mut self, buffer: Buffer) {
         self.data_bytes += buffer.len();
+        self.data_allocated += buffer.allocated();
         self.data.push_back(buffer);
+    }
+
+    fn push_front(&mut self, buffer: Buffer) {
+        self.data_bytes += buffer.len();
+        self.data_allocated += buffer.allocated();
+        self.data.push_front(buffer);
+    }
+
+    fn held_bytes(&self) -> usize {
+        debug_assert_eq!(self.data_allocated, self.data.iter().map(Buffer::allocated).sum::<usize>());
+        size_of::<Queue>() + self.control.capacity() + self.data.capacity() * size_of::<Buffer>() + self.data_allocated
     }
 
     /// Small pieces are joined, so that a queue of tiny frames costs little more than their octets.
@@ -291,7 +333,9 @@ impl Queue {
         }
         match self.data.back_mut() {
             Some(last) if last.takes(octets.len()) => {
+                let before = last.allocated();
                 last.push(octets);
+                self.data_allocated += last.allocated() - before;
                 self.data_bytes += octets.len();
             }
             _ => self.push(Buffer::from_vec(octets.to_vec())),

@@ -102,6 +102,12 @@ impl Buffer {
         }
     }
 
+    /// The first `len` octets held, without the memory of the others where that is most of it.
+    pub(super) fn into_front(mut self, len: usize) -> Buffer {
+        self.end = self.start + len.min(self.len());
+        if self.allocated() / 2 > self.len() { Buffer::from_vec(self.filled().to_vec()) } else { self }
+    }
+
     /// Takes `len` octets of the headroom in front, to be overwritten. `None`: there is not as much.
     pub(super) fn prepend(&mut self, len: usize) -> Option<&mut [u8]> {
         self.start = self.start.checked_sub(len)?;
@@ -135,6 +141,16 @@ impl Pool {
         }
         (buffer.start, buffer.end) = (HEADROOM, HEADROOM);
         buffer
+    }
+
+    /// Octets of memory that the buffers kept take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.buffers.iter().map(Buffer::allocated).sum()
+    }
+
+    /// Gives the buffers kept back to the system.
+    pub(super) fn clear(&mut self) {
+        self.buffers.clear();
     }
 
     /// Takes a buffer back.

@@ -306,6 +306,7 @@ impl Turn<'_> {
             self.workspace.pool.give(message.buffer);
         }
         connection.control = None;
+        connection.codec = None;
         connection.carry = Vec::new();
     }
 

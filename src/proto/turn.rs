@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    close::CloseCode,
+    close::{CloseCode, CloseFrame},
     connection::{Closure, Connection, Phase, Shutdown, Wait},
     frame::{FrameHeader, Place},
     handshake::{Opened, Refusal},
@@ -207,6 +207,28 @@ impl<'t> Turn<'t> {
             // Closing already: then it is under way without us.
             let _ = self.sender().close(CloseCode::GOING_AWAY, "");
         }
+    }
+
+    /// Memory has run out: drops what this connection holds but for the rest of the frame that the wire has begun, and ends it
+    /// with Close 1013, or 503 before it has opened. For one that has ended already this is the end of waiting.
+    pub fn shed(&mut self) {
+        let held_bytes = self.connection.held_bytes();
+        match self.connection.phase {
+            Phase::Done(_) => return self.done(Shutdown::Abort),
+            Phase::Opening(_) if self.connection.role == Role::Server => return self.refuse(Refusal::OutOfMemory),
+            _ => {}
+        }
+        let Workspace { window, lanes, .. } = &mut *self.workspace;
+        // A Close of ours that waits there is dropped with the rest: the new one says more.
+        self.connection.outbox.drop_not_begun(lanes, window);
+        self.sender().seal(Some(CloseFrame { code: CloseCode::TRY_AGAIN, reason: "" }));
+        self.end(Closure::Shed { held_bytes }, Shutdown::Flush);
+    }
+
+    /// The socket took some of what was queued, by the reckoning of its owner: TLS has records of its own.
+    #[inline]
+    pub fn progressed(&mut self) {
+        self.connection.stalled = None;
     }
 
     /// Answers the opening handshake with an HTTP status of the caller's choice instead of judging it. Nothing happens to a

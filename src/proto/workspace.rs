@@ -136,6 +136,16 @@ impl Workspace {
         self.lanes.stashed_bytes = self.lanes.stashed_bytes.saturating_sub(connection.queued_bytes());
     }
 
+    /// Heap octets held: window, answers, pooled buffers, compressors.
+    pub fn memory_bytes(&self) -> usize {
+        self.window.len() + self.lanes.memory_bytes() + self.pool.memory_bytes() + self.codecs.memory_bytes()
+    }
+
+    /// Gives pooled message buffers back to the system.
+    pub fn trim(&mut self) {
+        self.pool.clear();
+    }
+
     /// Room behind the octets not decoded yet, which move to the front. No answers are in the window then.
     #[inline]
     pub(super) fn spare(&mut self) -> &mut [u8] {

@@ -4,12 +4,19 @@
 //! run out are waited for: until one comes back, or for a while.
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{event_loop::Loop, kernel::Kernel, metrics::Limit};
+use super::{
+    admission::{Admission, RETRY_AFTER, Ticket},
+    config::Config,
+    event_loop::Loop,
+    kernel::Kernel,
+    metrics::Limit,
+};
 use crate::{
     net::{
         TlsStream, Transport,
@@ -24,8 +31,8 @@ pub(super) const ACCEPTS_MAX: usize = 256;
 /// How long accepting rests when descriptors have run out and none comes back.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.
-const WARNING_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections beyond the limit that are being told so at once; more are closed without a word.
+pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections beyond a limit that are being told so at once; more are closed without a word.
 pub(super) const TURNED_AWAY_MAX: usize = 256;
 
 /// One address that is listened on.
@@ -46,23 +53,35 @@ pub(super) struct Reception<L> {
     pub(super) settings: Arc<Settings>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     connections_max: usize,
+    handshakes_max: usize,
+    /// From here on newcomers are turned away.
+    memory_bytes_high: usize,
+    admission: Admission,
+    /// Connections that are being told so. They take no other's place.
+    turned_away: HashSet<ConnId>,
     /// Accepting rests until then, or until a descriptor comes back.
     rest_until: Option<Instant>,
     accept_warned: Option<Instant>,
     full_warned: Option<Instant>,
+    crowd_warned: Option<Instant>,
 }
 
 impl<L> Reception<L> {
     /// Without a door yet.
-    pub(super) fn new(settings: Settings, tls: Option<Arc<rustls::ServerConfig>>, connections_max: usize) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Reception {
             doors: Vec::new(),
-            settings: Arc::new(settings),
-            tls,
-            connections_max,
+            settings: Arc::new(config.settings.clone()),
+            tls: config.tls.clone(),
+            connections_max: config.connections_max,
+            handshakes_max: config.handshakes_max,
+            memory_bytes_high: config.memory_bytes_max / 10 * 9,
+            admission: Admission::new(config.connections_per_address),
+            turned_away: HashSet::new(),
             rest_until: None,
             accept_warned: None,
             full_warned: None,
+            crowd_warned: None,
         }
     }
 
@@ -87,8 +106,12 @@ impl<L> Reception<L> {
         }
     }
 
-    /// Sockets were closed: whoever waits for a descriptor may have one.
-    pub(super) fn on_descriptors_back(&mut self) {
+    /// A connection's socket was closed: its place is free, and whoever waits for a descriptor may have one.
+    pub(super) fn leave(&mut self, id: ConnId) {
+        self.admission.leave(id.key);
+        if !self.turned_away.is_empty() {
+            self.turned_away.remove(&id);
+        }
         self.rest_until = None;
     }
 
@@ -153,43 +176,72 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 
     /// A newcomer: gets a session, or is turned away.
     fn welcome(&mut self, socket: K::Socket, peer: SocketAddr, tls: bool) {
-        if let Err(refusal) = self.admit() {
-            return self.turn_away(socket, tls, refusal);
-        }
-        let transport = match (&self.reception.tls, tls) {
-            (Some(config), true) => match TlsStream::server(socket, config.clone()) {
-                Ok(stream) => Transport::Tls(Box::new(stream)),
-                Err(error) => return tracing::warn!(%error, "cannot begin TLS"),
-            },
-            (None, true) => return,
-            (_, false) => Transport::Plain(socket),
+        let ticket = match self.admit(peer) {
+            Ok(ticket) => ticket,
+            Err(refusal) => return self.turn_away(socket, tls, refusal),
         };
-        if let Some(id) = self.take_in(transport) {
-            tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+        match self.begin(socket, tls) {
+            Some(id) => {
+                tracing::debug!(target: "wslab::conn", %id, %peer, tls, "accepted");
+                self.reception.admission.hold(id.key, ticket);
+                self.crowd_out();
+            }
+            None => self.reception.admission.release(ticket),
         }
     }
 
     /// Whether there is room for one more, and what to say if not.
-    fn admit(&self) -> Result<(), Refusal> {
-        let connections_max = self.reception.connections_max;
-        if self.sessions.len() < connections_max {
-            return Ok(());
+    fn admit(&mut self, peer: SocketAddr) -> Result<Ticket, Refusal> {
+        let Reception { connections_max, turned_away, memory_bytes_high, admission, .. } = &mut self.reception;
+        if self.sessions.len() - turned_away.len() >= *connections_max {
+            return Err(Refusal::TooManyConnections { connections_max: *connections_max, retry_after: RETRY_AFTER });
         }
-        Err(Refusal::TooManyConnections { connections_max, retry_after: Duration::from_secs(1) })
+        if self.sessions.memory_bytes() >= *memory_bytes_high {
+            return Err(Refusal::OutOfMemory);
+        }
+        admission.admit(peer.ip())
+    }
+
+    fn begin(&mut self, socket: K::Socket, tls: bool) -> Option<ConnId> {
+        let transport = match (&self.reception.tls, tls) {
+            (Some(config), true) => match TlsStream::server(socket, config.clone()) {
+                Ok(stream) => Transport::Tls(Box::new(stream)),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot begin TLS");
+                    return None;
+                }
+            },
+            (None, true) => return None,
+            (_, false) => Transport::Plain(socket),
+        };
+        self.take_in(transport)
     }
 
     /// A plain peer gets told and lingers like any other, a TLS one would cost a handshake.
     fn turn_away(&mut self, socket: K::Socket, tls: bool, refusal: Refusal) {
-        self.tally.refused(Limit::Connections);
-        let connections_max = self.reception.connections_max;
+        self.tally.refused(Limit::of(&refusal));
         if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
-            tracing::warn!(connections_max, "all connections are taken: turning peers away");
+            tracing::warn!("turning peers away: {refusal}");
         }
-        if tls || self.sessions.len() >= connections_max + TURNED_AWAY_MAX {
+        if tls || self.reception.turned_away.len() >= TURNED_AWAY_MAX {
             return;
         }
         if let Some(id) = self.take_in(Transport::Plain(socket)) {
+            self.reception.turned_away.insert(id);
             self.sessions.turn_away(id, refusal, &mut self.handler);
+        }
+    }
+
+    /// One handshake too many: the oldest makes room. Whoever means to open a connection has sent its request long since.
+    fn crowd_out(&mut self) {
+        let handshakes_max = self.reception.handshakes_max;
+        while self.sessions.openings() > handshakes_max {
+            let Some(oldest) = self.sessions.oldest_opening() else { return };
+            if is_due(&mut self.reception.crowd_warned, self.sessions.shared.now) {
+                tracing::warn!(handshakes_max, "too many opening handshakes are under way: dropping the oldest");
+            }
+            self.tally.refused(Limit::Handshakes);
+            self.sessions.crowd_out(oldest, Refusal::TooManyHandshakes { handshakes_max }, &mut self.handler);
         }
     }
 

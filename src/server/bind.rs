@@ -4,24 +4,29 @@ use std::{io, net::SocketAddr, sync::mpsc::channel};
 
 use super::{
     board::ServerState,
-    config::Config,
+    config::{Config, ConfigError},
     control::Handle,
     event_loop::{LISTENERS_MAX, Loop, WAKER, door_token},
     kernel::Mio,
 };
 use crate::{net::Listener, session::Handler};
 
-/// An address that can not be listened on.
+/// Why a server does not come about.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}: {source}")]
-pub struct BindError {
-    /// Which.
-    pub addr: SocketAddr,
-    /// Whether it was meant for wss.
-    pub tls: bool,
-    /// Why.
-    #[source]
-    pub source: io::Error,
+pub enum BindError {
+    /// What it was to be made from can not work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address that can not be listened on.
+    #[error("cannot listen on {addr}: {source}")]
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Whether it was meant for wss.
+        tls: bool,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// One event loop with its listeners, not yet running.
@@ -66,13 +71,14 @@ impl<H: Handler> Server<H> {
     /// Binds every address. From here on the kernel queues connections; [`Server::run`] serves them.
     ///
     /// # Errors
-    /// The first address that can not be listened on.
+    /// A configuration that can not work; the first address that can not be listened on.
     pub fn bind(config: &Config, handler: H) -> Result<Self, BindError> {
+        config.check()?;
         let on_poll = |source| {
             let plain = config.listen.first().map(|addr| (*addr, false));
             let first = plain.or_else(|| config.listen_tls.first().map(|addr| (*addr, true)));
             let (addr, tls) = first.unwrap_or((SocketAddr::from(([127, 0, 0, 1], 0)), false));
-            BindError { addr, tls, source }
+            BindError::Listen { addr, tls, source }
         };
         let kernel = Mio::new().map_err(on_poll)?;
         let (sender, commands) = channel();
@@ -81,7 +87,7 @@ impl<H: Handler> Server<H> {
         let plain = config.listen.iter().map(|addr| (*addr, false));
         let tls = config.listen_tls.iter().map(|addr| (*addr, true));
         for (door, (addr, tls)) in plain.chain(tls).take(LISTENERS_MAX).enumerate() {
-            let on_error = |source| BindError { addr, tls, source };
+            let on_error = |source| BindError::Listen { addr, tls, source };
             let mut listener =
                 Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive).map_err(on_error)?;
             inner.kernel.watch(&mut listener, door_token(door)).map_err(on_error)?;

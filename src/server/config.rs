@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use crate::proto::Settings;
+use crate::proto::{Settings, SettingsError};
 
 /// What a server is made from. `Config::default()` listens nowhere.
 #[derive(Clone, Debug)]
@@ -17,6 +17,14 @@ pub struct Config {
     pub settings: Settings,
     /// Connections held at once, per server. Beyond it: 503 and close (plain), close (TLS).
     pub connections_max: usize,
+    /// Connections held at once of one client address (IPv4 /32, IPv6 /64), per server. Beyond it: as `connections_max`. `None`:
+    /// they are not counted.
+    pub connections_per_address: Option<usize>,
+    /// Opening handshakes under way at once, TLS included, per server. Beyond it the oldest is dropped.
+    pub handshakes_max: usize,
+    /// Heap octets that all connections' buffers and compressors may take, per server. From nine tenths of it on newcomers are
+    /// turned away as by `connections_max`; at all of it the connection that holds most is closed with 1013.
+    pub memory_bytes_max: usize,
     /// The listeners' accept queue (`listen(2)`), in connections.
     pub backlog: i32,
     /// Share the addresses with other processes or loops (SO_REUSEPORT).
@@ -35,6 +43,70 @@ pub struct Config {
     pub time_turns: bool,
 }
 
+/// A configuration that can not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// What its connections are told.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A bound that lets nobody in.
+    #[error("{name} is 0: nobody could connect")]
+    Zero {
+        /// The field.
+        name: &'static str,
+    },
+    /// Less memory than a loop needs to serve anybody.
+    #[error("memory_bytes_max is {bytes}: a loop needs {least} at least", least = Config::MEMORY_BYTES_MIN)]
+    Memory {
+        /// The loop's share.
+        bytes: usize,
+    },
+    /// Addresses for wss without a certificate.
+    #[error("listen_tls names addresses and tls is None: wss needs a certificate")]
+    NoTls,
+}
+
+impl Config {
+    /// The least `memory_bytes_max` of a loop, in octets: its own buffers, and some messages.
+    pub const MEMORY_BYTES_MIN: usize = 4 << 20;
+
+    /// Whether it can work. [`Server::bind`](super::Server::bind) asks.
+    ///
+    /// # Errors
+    /// The first thing that can not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.settings.check()?;
+        let counts = [
+            ("connections_max", self.connections_max),
+            ("connections_per_address", self.connections_per_address.unwrap_or(usize::MAX)),
+            ("handshakes_max", self.handshakes_max),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Zero { name });
+        }
+        if self.memory_bytes_max < Config::MEMORY_BYTES_MIN {
+            return Err(ConfigError::Memory { bytes: self.memory_bytes_max });
+        }
+        if !self.listen_tls.is_empty() && self.tls.is_none() {
+            return Err(ConfigError::NoTls);
+        }
+        Ok(())
+    }
+
+    /// The share of one of `count` loops that share nothing: counts are rounded up.
+    pub(super) fn share(&self, count: usize) -> Config {
+        let count = count.max(1);
+        Config {
+            connections_max: self.connections_max.div_ceil(count),
+            connections_per_address: self.connections_per_address.map(|max| max.div_ceil(count)),
+            handshakes_max: self.handshakes_max.div_ceil(count),
+            memory_bytes_max: self.memory_bytes_max / count,
+            reuse_port: self.reuse_port || count > 1,
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -43,6 +115,9 @@ impl Default for Config {
             tls: None,
             settings: Settings::default(),
             connections_max: 10_000,
+            connections_per_address: None,
+            handshakes_max: 1_000,
+            memory_bytes_max: 512 << 20,
             backlog: 4096,
             reuse_port: false,
             keep_alive: Some(Duration::from_secs(60)),
@@ -52,5 +127,40 @@ impl Default for Config {
             log_frames: false,
             time_turns: false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_that_can_not_work_is_refused_before_anything_is_bound() {
+        type Row = (fn(&mut Config), &'static str);
+        let rows: &[Row] = &[
+            (|c| c.connections_max = 0, "connections_max is 0"),
+            (|c| c.connections_per_address = Some(0), "connections_per_address is 0"),
+            (|c| c.handshakes_max = 0, "handshakes_max is 0"),
+            (|c| c.memory_bytes_max = 1 << 20, "memory_bytes_max is 1048576: a loop needs 4194304 at least"),
+            (|c| c.listen_tls = vec![SocketAddr::from(([127, 0, 0, 1], 0))], "wss needs a certificate"),
+            (|c| c.settings.limits.queue_low_bytes = 2 << 20, "queue_low_bytes 2097152 is not below"),
+        ];
+        assert_eq!(Config::default().check(), Ok(()));
+        for (spoil, expected) in rows {
+            // An address that nobody may bind: it does not come to that.
+            let mut config = Config { listen: vec![SocketAddr::from(([192, 0, 2, 1], 1))], ..Config::default() };
+            spoil(&mut config);
+            let error = super::super::Server::bind(&config, super::super::Echo).expect_err(expected).to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_shares_of_loops_come_to_the_whole() {
+        let config = Config { connections_per_address: Some(5), ..Config::default() };
+        let share = config.share(3);
+        assert_eq!((share.connections_max, share.connections_per_address), (3334, Some(2)));
+        assert_eq!((share.handshakes_max, share.memory_bytes_max), (334, (512 << 20) / 3));
+        assert!(share.reuse_port && !config.share(1).reuse_port);
     }
 }

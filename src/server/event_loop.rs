@@ -8,12 +8,12 @@ use std::{
 };
 
 use super::{
-    accept::Reception,
+    accept::{Reception, WARNING_INTERVAL},
     config::Config,
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
     kernel::Kernel,
-    metrics::{Metrics, Tally},
+    metrics::{Limit, Metrics, Tally},
 };
 use crate::{
     net::TlsScratch,
@@ -49,6 +49,8 @@ pub(super) struct Loop<K: Kernel, H> {
     turned: bool,
     commands: Receiver<Command>,
     grace: Duration,
+    memory_bytes_max: usize,
+    shed_warned: Option<Instant>,
     state: State,
     date_due: Instant,
 }
@@ -91,7 +93,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         };
         Loop {
             kernel,
-            reception: Reception::new(config.settings.clone(), config.tls.clone(), config.connections_max),
+            reception: Reception::new(config),
             sessions: Sessions::new(shared, hook),
             handler,
             tally: Tally::default(),
@@ -99,6 +101,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             turned: false,
             commands,
             grace: config.grace,
+            memory_bytes_max: config.memory_bytes_max,
+            shed_warned: None,
             state: State::Serving,
             date_due: now,
         }
@@ -174,10 +178,41 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         }
         self.sessions.pump_listed(&mut listed, &mut self.handler);
         self.sessions.on_deadlines(&mut self.handler);
-        if self.sessions.reap() > 0 {
-            self.reception.on_descriptors_back();
-        }
+        self.reap();
+        self.keep_memory_bounded();
         self.accept();
+    }
+
+    fn reap(&mut self) {
+        let Loop { sessions, reception, .. } = self;
+        sessions.reap_with(|id| reception.leave(id));
+    }
+
+    /// Where connections hold more than they may together, the one that holds most goes, until they do not.
+    #[inline]
+    fn keep_memory_bounded(&mut self) {
+        if self.sessions.held_bytes() > 0 && self.sessions.memory_bytes() > self.memory_bytes_max {
+            self.shed();
+        }
+    }
+
+    #[cold]
+    fn shed(&mut self) {
+        // What nobody uses goes first.
+        self.sessions.shared.workspace.trim();
+        while self.sessions.memory_bytes() > self.memory_bytes_max {
+            // The rest is the loop's own.
+            let Some(id) = self.sessions.largest() else { return };
+            let now = self.sessions.shared.now;
+            if self.shed_warned.is_none_or(|at| now >= at + WARNING_INTERVAL) {
+                self.shed_warned = Some(now);
+                tracing::warn!(memory_max = self.memory_bytes_max, "memory has run out: closing who holds most");
+            }
+            self.tally.refused(Limit::Memory);
+            self.sessions.shed(id, &mut self.handler);
+            self.reap();
+            self.sessions.shared.workspace.trim();
+        }
     }
 
     #[inline]
@@ -220,7 +255,8 @@ impl<K: Kernel, H> Loop<K, H> {
     /// The loop's numbers as they are.
     pub(super) fn metrics(&self) -> Metrics {
         let Shared { counts, workspace, .. } = &self.sessions.shared;
-        self.tally.report(counts, workspace.flow(), workspace.queued_bytes())
+        let memory_bytes = self.sessions.memory_bytes() as u64;
+        Metrics { memory_bytes, ..self.tally.report(counts, workspace.flow(), workspace.queued_bytes()) }
     }
 
     /// What the plain page says where to connect.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    proto::Flow,
+    proto::{Flow, handshake::Refusal},
     session::{Counts, causes},
 };
 
@@ -14,8 +14,26 @@ causes! {
     Limit {
         /// All connections were taken: 503, or closed without a word.
         Connections = "connections_max",
+        /// All connections of the client's address were taken: the same.
+        ConnectionsPerAddress = "connections_per_address",
+        /// Too many opening handshakes were under way: the oldest was dropped.
+        Handshakes = "handshakes_max",
+        /// Memory ran out: newcomers were turned away, or who held most was closed.
+        Memory = "memory_max",
         /// The process had no descriptor to accept with: the peer waits in the system's queue.
         OpenFiles = "open_files",
+    }
+}
+
+impl Limit {
+    /// The limit behind a refusal by the whole server.
+    pub(super) fn of(refusal: &Refusal) -> Limit {
+        match refusal {
+            Refusal::TooManyFromAddress { .. } => Limit::ConnectionsPerAddress,
+            Refusal::TooManyHandshakes { .. } => Limit::Handshakes,
+            Refusal::OutOfMemory => Limit::Memory,
+            _ => Limit::Connections,
+        }
     }
 }
 
@@ -85,6 +103,8 @@ pub struct Metrics {
     pub flow: Flow,
     /// Octets that wait for sockets, before TLS.
     pub queued_bytes: u64,
+    /// Octets of memory that all sessions and loops hold in buffers and compressors.
+    pub memory_bytes: u64,
     /// Connections accepted for ws, those turned away included.
     pub accepted: u64,
     /// The same for wss.
@@ -109,6 +129,7 @@ impl Metrics {
             sessions,
             flow: Flow { messages_received, messages_sent, received_bytes, sent_bytes },
             queued_bytes,
+            memory_bytes,
             accepted,
             accepted_tls,
             refused,
@@ -122,6 +143,7 @@ impl Metrics {
         self.flow.received_bytes += received_bytes;
         self.flow.sent_bytes += sent_bytes;
         self.queued_bytes += queued_bytes;
+        self.memory_bytes += memory_bytes;
         self.accepted += accepted;
         self.accepted_tls += accepted_tls;
         self.refused.iter_mut().zip(refused).for_each(|(sum, more)| *sum += more);
@@ -157,6 +179,7 @@ impl Tally {
             sessions: sessions.clone(),
             flow,
             queued_bytes: queued_bytes as u64,
+            memory_bytes: 0,
             accepted: self.accepted,
             accepted_tls: self.accepted_tls,
             refused: self.refused,
@@ -200,12 +223,12 @@ mod tests {
         tally.turns.record(Duration::from_secs(3));
         let sessions = Counts { opening: 1, open: 2, ..Counts::default() };
         let flow = Flow { messages_received: 1, messages_sent: 2, received_bytes: 3, sent_bytes: 4 };
-        let one = Metrics { loops_late: 1, ..tally.report(&sessions, flow, 7) };
+        let one = Metrics { loops_late: 1, memory_bytes: 5, ..tally.report(&sessions, flow, 7) };
         let mut sum = one.clone();
         sum.merge(&one);
         assert_eq!((sum.loops, sum.loops_late, sum.queued_bytes, sum.sessions.open), (2, 2, 14, 4));
         assert_eq!(sum.flow, Flow { messages_received: 2, messages_sent: 4, received_bytes: 6, sent_bytes: 8 });
-        assert_eq!((sum.accepted, sum.accepted_tls), (2, 4));
+        assert_eq!((sum.accepted, sum.accepted_tls, sum.memory_bytes), (2, 4, 10));
         assert!(Limit::ALL.iter().all(|limit| sum.refused(*limit) == 2));
         assert_eq!((sum.turns.count(), sum.turns.sum()), (4, Duration::from_micros(6_000_060)));
     }

@@ -4,6 +4,7 @@
 //! them a new certificate from any thread.
 
 mod accept;
+mod admission;
 mod bind;
 mod board;
 mod config;
@@ -17,7 +18,7 @@ mod workers;
 
 pub use bind::{BindError, Server};
 pub use board::ServerState;
-pub use config::Config;
+pub use config::{Config, ConfigError};
 pub use control::Handle;
 pub use echo::Echo;
 pub use metrics::{Limit, Metrics, TurnTimes};

@@ -19,17 +19,14 @@ impl<H> std::fmt::Debug for Workers<H> {
 
 impl<H: Handler + Send + 'static> Workers<H> {
     /// Binds `count` loops (at least one), each with a handler of its own. The addresses are shared by SO_REUSEPORT where
-    /// there are several; a port 0 is resolved once, for all. `Config::connections_max` is each loop's own share.
+    /// there are several; a port 0 is resolved once, for all. What bounds a server (connections,
+    /// those of an address, handshakes, memory) is split into equal shares: the kernel spreads connections evenly, and loops share nothing.
     ///
     /// # Errors
-    /// The first address that can not be listened on.
+    /// A configuration that can not work; the first address that can not be listened on.
     pub fn bind(config: &Config, count: usize, handler: impl Fn() -> H) -> Result<Self, BindError> {
         let count = count.max(1);
-        let mut config = Config {
-            connections_max: config.connections_max.div_ceil(count),
-            reuse_port: config.reuse_port || count > 1,
-            ..config.clone()
-        };
+        let mut config = config.share(count);
         let mut servers: Vec<Server<H>> = Vec::with_capacity(count);
         for _ in 0..count {
             let server = Server::bind(&config, handler())?;

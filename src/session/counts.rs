@@ -54,8 +54,10 @@ causes! {
         Version = "version",
         /// Too many octets or lines: 431.
         HeadTooLarge = "head_too_large",
-        /// No room: 503.
+        /// No room: 503; or the oldest of too many handshakes: 408.
         Full = "full",
+        /// Memory had run out, and the request was what held most.
+        Shed = "shed",
         /// The server is about to end: 503.
         Draining = "draining",
         /// The peer ended TCP.
@@ -94,6 +96,8 @@ causes! {
         WriteStall = "write_stall",
         /// The peer did not answer our Close.
         CloseTimeout = "close_timeout",
+        /// Memory had run out, and the connection held most of it: 1013.
+        Shed = "shed",
     }
 }
 
@@ -203,6 +207,7 @@ fn handshake_end(closure: &Closure, fault: Option<Fault>) -> HandshakeEnd {
     match (closure, fault) {
         (Closure::Refused(refusal), _) => refused_end(refusal),
         (Closure::HandshakeFailed(_), _) => HandshakeEnd::BadAnswer,
+        (Closure::Shed { .. }, _) => HandshakeEnd::Shed,
         (Closure::TimedOut(_), _) => HandshakeEnd::Timeout,
         (_, Some(Fault::Tls)) => HandshakeEnd::Tls,
         (_, Some(Fault::Socket)) => HandshakeEnd::Socket,
@@ -213,6 +218,7 @@ fn handshake_end(closure: &Closure, fault: Option<Fault>) -> HandshakeEnd {
 
 fn refused_end(refusal: &Refusal) -> HandshakeEnd {
     match refusal.status() {
+        _ if matches!(refusal, Refusal::TooManyHandshakes { .. }) => HandshakeEnd::Full,
         200 => HandshakeEnd::Page,
         403 => HandshakeEnd::Origin,
         404 => HandshakeEnd::Path,
@@ -231,6 +237,7 @@ fn close_cause(closure: &Closure, fault: Option<Fault>) -> CloseCause {
     match (closure, fault) {
         (Closure::Peer { .. }, _) => CloseCause::Peer,
         (Closure::Local { .. }, _) => CloseCause::Local,
+        (Closure::Shed { .. }, _) => CloseCause::Shed,
         (Closure::Failed(ProtocolError::FrameTooBig { .. } | ProtocolError::MessageTooBig { .. }), _) => {
             CloseCause::TooBig
         }

@@ -3,6 +3,7 @@
 //! A session is pumped: it decodes, answers, sends and reads in budgets until the socket blocks or its share of the
 //! loop's turn is used up. It owns no buffer; see [`Shared`]. [`Sessions`] are all peers of one loop, whoever polls for them.
 
+mod census;
 mod counts;
 mod handler;
 mod pump;

@@ -11,8 +11,8 @@ use super::{
     handler::{ConnId, Handler},
 };
 use crate::{
-    net::{Discard, Read, Socket, TlsScratch, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Stage, Turn, Wait, Workspace},
+    net::{Discard, Read, Socket, TlsScratch, TlsStream, Transport},
+    proto::{Closure, Connection, Event, Received, Shutdown, Stage, Turn, Wait, Workspace, handshake::Refusal},
 };
 
 /// One session's share of a turn: octets read before the others get theirs.
@@ -38,6 +38,13 @@ pub struct Shared {
     pub counts: Counts,
 }
 
+impl Shared {
+    /// Heap octets held.
+    pub fn memory_bytes(&self) -> usize {
+        self.workspace.memory_bytes() + self.tls.memory_bytes()
+    }
+}
+
 /// How a pump left a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pumped {
@@ -61,7 +68,7 @@ pub struct Session<S> {
     writable: bool,
     /// An edge told of the peer's FIN: a drained socket is then worth one more read, since no edge will come for it.
     peer_ended: bool,
-    /// Since when ciphertext has waited for the socket, where nothing else does: the protocol's own deadlines do not see it.
+    /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Instant>,
     life: Life,
 }
@@ -136,6 +143,15 @@ impl<S: Socket> Session<S> {
         match self.end {
             End::Lingering { until, .. } if shared.now >= until => Pumped::Gone,
             _ => {
+                if !self.writable && (self.connection.queued_bytes() > 0 || self.transport.wants_write()) {
+                    // A poll tells of room only once a third of the send buffer is free: of 4 MiB, that is minutes for a slow
+                    // reader. The socket itself takes octets as soon as a segment has left. So it is asked, once.
+                    self.writable = true;
+                    let pumped = self.pump(id, shared, handler);
+                    if pumped == Pumped::Gone || self.next_deadline().is_none_or(|at| at > shared.now) {
+                        return pumped;
+                    }
+                }
                 let stall = self.connection.write_stall();
                 let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
                 let act =
@@ -148,6 +164,18 @@ impl<S: Socket> Session<S> {
     /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
     pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
         self.pump_with(id, shared, handler, |turn| turn.go_away()).1
+    }
+
+    /// Refuses the opening handshake in favour of others, and does not wait for the peer to hear it.
+    pub fn crowd_out<H: Handler>(
+        &mut self,
+        id: ConnId,
+        refusal: Refusal,
+        shared: &mut Shared,
+        handler: &mut H,
+    ) -> Pumped {
+        let pumped = self.pump_with(id, shared, handler, |turn| turn.turn_away(refusal)).1;
+        if matches!(self.end, End::Lingering { .. }) { Pumped::Gone } else { pumped }
     }
 
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
@@ -196,7 +224,7 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, life, .. } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = TURN_BYTES;
@@ -204,9 +232,15 @@ impl<S: Socket> Session<S> {
         loop {
             deliver(&mut turn, id, life, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
+                let sent = transport.ciphertext_sent();
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
                     Err(error) => *end = broken(id, &error, life, handler),
+                }
+                if transport.ciphertext_sent() != sent {
+                    // The socket took some, though perhaps not enough for another record.
+                    turn.progressed();
+                    *unsent = None;
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
                 // free socket took nothing, because TLS has not got so far.)
@@ -308,6 +342,12 @@ impl<S: Socket> Session<S> {
         if let Some(ended) = life.ended.take() {
             counts.ended(ended);
         }
+    }
+
+    /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.connection.held_bytes() + self.transport.tls().map_or(0, TlsStream::octets_kept)
     }
 
     /// The socket underneath.

@@ -11,6 +11,7 @@ use std::{
 use slab::Slab;
 
 use super::{
+    census::{Census, Part},
     handler::{ConnId, Handler},
     pump::{Pumped, Session, Shared},
 };
@@ -57,6 +58,8 @@ struct Slot<S> {
     armed: Option<Instant>,
     /// Is on the ready list.
     listed: bool,
+    /// What the census knows of it.
+    part: Part,
 }
 
 /// Told whose turn begins.
@@ -70,6 +73,7 @@ pub struct Sessions<S> {
     ready: Vec<ConnId>,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
+    census: Census,
     /// What they share, the turn's clock reading among it.
     pub shared: Shared,
     hook: Option<TurnHook>,
@@ -90,6 +94,7 @@ impl<S: Socket> Sessions<S> {
             ready: Vec::new(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
+            census: Census::default(),
             shared,
             hook,
         }
@@ -122,6 +127,38 @@ impl<S: Socket> Sessions<S> {
         slot_mut(&mut self.slots, id).map(|slot| &mut slot.session)
     }
 
+    /// Heap octets that the sessions hold.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.census.held_bytes()
+    }
+
+    /// Heap octets that the sessions hold, and the loop for them: what they have received and not decoded, assembled, queued and
+    /// not sent, TLS's share of these, compressors, pooled buffers.
+    #[inline]
+    pub fn memory_bytes(&self) -> usize {
+        self.census.held_bytes() + self.shared.memory_bytes()
+    }
+
+    /// The session that holds most of it. Looks at all of them.
+    pub fn largest(&self) -> Option<ConnId> {
+        let largest = self.slots.iter().max_by_key(|(_, slot)| slot.part.held_bytes);
+        let (key, slot) = largest.filter(|(_, slot)| slot.part.held_bytes > 0)?;
+        Some(ConnId { key: key as u32, generation: slot.generation })
+    }
+
+    /// Opening handshakes under way, TLS's included.
+    #[inline]
+    pub fn openings(&self) -> usize {
+        self.census.opening()
+    }
+
+    /// The opening handshake that has been under way for longest.
+    pub fn oldest_opening(&mut self) -> Option<ConnId> {
+        let slots = &self.slots;
+        self.census.oldest_opening(|id| is_opening(slots, id))
+    }
+
     /// Entries in the deadlines, stale ones included, and sessions on the ready list.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {
@@ -149,9 +186,12 @@ impl<S: Socket> Sessions<S> {
         let id = ConnId { key: entry.key() as u32, generation: self.generation };
         register(session.socket_mut(), id)?;
         let at = session.next_deadline();
+        let part = Part::of(&session);
         self.shared.counts.entered(session.stage());
         self.shared.workspace.adopt(session.connection());
-        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false });
+        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false, part });
+        let slots = &self.slots;
+        self.census.add(id, part, |other| is_opening(slots, other));
         if let Some(at) = at {
             self.deadlines.arm(at, id);
         }
@@ -210,6 +250,22 @@ impl<S: Socket> Sessions<S> {
         self.pump(id, handler, Session::go_away);
     }
 
+    /// Ends a session for what it holds, see [`Turn::shed`](crate::proto::Turn::shed). Whom this is not the first time for is
+    /// dropped.
+    pub fn shed<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| {
+            match session.pump_with(id, shared, handler, |turn| turn.shed()) {
+                (None, _) => Pumped::Gone,
+                (Some(()), pumped) => pumped,
+            }
+        });
+    }
+
+    /// Refuses a session its opening handshake in favour of others: as [`Sessions::turn_away`], but nobody lingers.
+    pub fn crowd_out<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
+        self.pump(id, handler, |session, id, shared, handler| session.crowd_out(id, refusal, shared, handler));
+    }
+
     /// Refuses a session its opening handshake, see [`Turn::turn_away`](crate::proto::Turn::turn_away).
     pub fn turn_away<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
         self.pump(id, handler, |session, id, shared, handler| {
@@ -248,15 +304,35 @@ impl<S: Socket> Sessions<S> {
 
     /// Drops the sessions that are over, and returns how many. Only here: dropping closes the socket, which leaves the poll with it.
     pub fn reap(&mut self) -> usize {
+        self.reap_with(|_| ())
+    }
+
+    /// The same; `leave` hears of each.
+    pub fn reap_with(&mut self, mut leave: impl FnMut(ConnId)) -> usize {
         let before = self.slots.len();
         for id in self.gone.drain(..) {
-            if let Some(slot) = slot_mut(&mut self.slots, id) {
+            if slot_mut(&mut self.slots, id).is_some() {
+                let slot = self.slots.remove(id.key as usize);
                 self.shared.counts.left(slot.session.stage());
                 self.shared.workspace.forget(slot.session.connection());
-                self.slots.remove(id.key as usize);
+                self.census.remove(slot.part);
+                leave(id);
             }
         }
         before - self.slots.len()
+    }
+
+    /// The running sums, counted anew.
+    #[cfg(test)]
+    pub(crate) fn recount(&self) -> (usize, usize) {
+        let parts = || self.slots.iter().map(|(_, slot)| Part::of(&slot.session));
+        (parts().map(|part| part.held_bytes).sum(), parts().filter(|part| part.is_opening).count())
+    }
+
+    /// The running sums: octets held by sessions, opening handshakes.
+    #[cfg(test)]
+    pub(crate) fn counted(&self) -> (usize, usize) {
+        (self.census.held_bytes(), self.census.opening())
     }
 
     #[inline]
@@ -270,7 +346,9 @@ impl<S: Socket> Sessions<S> {
         if let Some(hook) = &mut self.hook {
             hook(id);
         }
-        match pump(&mut slot.session, id, &mut self.shared, handler) {
+        let pumped = pump(&mut slot.session, id, &mut self.shared, handler);
+        self.census.update(&mut slot.part, Part::of(&slot.session));
+        match pumped {
             Pumped::Blocked => {}
             Pumped::Ready if slot.listed => {}
             Pumped::Ready => {
@@ -290,6 +368,10 @@ impl<S: Socket> Sessions<S> {
             self.deadlines.arm(at, id);
         }
     }
+}
+
+fn is_opening<S>(slots: &Slab<Slot<S>>, id: ConnId) -> bool {
+    slots.get(id.key as usize).is_some_and(|slot| slot.generation == id.generation && slot.part.is_opening)
 }
 
 #[inline]

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpStream},
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,7 +14,7 @@ use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::{
     PATIENCE,
@@ -51,6 +51,14 @@ impl Door {
     pub(crate) fn tcp(&self) -> TcpStream {
         let tcp = TcpStream::connect_timeout(&self.addr, PATIENCE).expect("the server accepts");
         with_deadlines(tcp)
+    }
+
+    /// A TCP connection from this address of the machine.
+    pub(crate) fn tcp_from(&self, from: IpAddr) -> TcpStream {
+        let socket = Socket::new(Domain::for_address(self.addr), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(from, 0).into()).expect("an address of this machine");
+        socket.connect_timeout(&self.addr.into(), PATIENCE).expect("the server accepts");
+        with_deadlines(socket.into())
     }
 
     /// A connection over which nothing has been sent, but for TLS's handshake.
@@ -160,6 +168,17 @@ impl Client {
                 return;
             }
         }
+    }
+
+    /// These octets in TLS records of so many each, as they go over the wire; they are not sent.
+    pub(crate) fn in_records_of(&mut self, octets_each: usize, octets: &[u8]) -> Vec<u8> {
+        let Stream::Tls(tls) = &mut self.stream else { panic!("a plain connection") };
+        let mut wire = Vec::new();
+        for piece in octets.chunks(octets_each) {
+            tls.conn.writer().write_all(piece).unwrap();
+            tls.conn.write_tls(&mut wire).unwrap();
+        }
+        wire
     }
 
     /// Does the opening handshake.
@@ -295,7 +314,8 @@ impl Client {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Receives once, whatever it is.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.stream {
             Stream::Plain(tcp) => tcp.read(buffer),
             Stream::Tls(tls) => tls.read(buffer),

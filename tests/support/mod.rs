@@ -21,3 +21,11 @@ pub(crate) fn at_once<T: Send>(all: impl IntoIterator<Item = T>, test: impl Fn(T
         }
     });
 }
+
+/// Lets this process have as many descriptors as the system allows; returns how many.
+pub(crate) fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}

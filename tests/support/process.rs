@@ -1,6 +1,7 @@
 //! The `wslab` binary as a child process: started, spoken to by signals, and ended.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -10,10 +11,10 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
 use super::{PATIENCE, client::Door};
@@ -71,6 +72,51 @@ impl Process {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// What the process has written to stderr so far.
+    pub(crate) fn stderr_so_far(&self) -> String {
+        self.stderr.so_far()
+    }
+
+    /// Descriptors that it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        self.descriptors().len()
+    }
+
+    fn descriptors(&self) -> Vec<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the process runs");
+        entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The limit that leaves it so many more: it bounds their numbers, which have gaps.
+    pub(crate) fn open_files_limit_for(&self, more: u64) -> u64 {
+        let open = self.descriptors();
+        (0..).find(|limit| limit - open.iter().filter(|fd| *fd < limit).count() as u64 == more).unwrap()
+    }
+
+    /// Processor time that it has used, in user and in system mode.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("the process runs");
+        // proc(5): the name in parentheses may hold anything; utime and stime are the 14th and 15th field.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
+    }
+
+    /// Memory that it has in use (resident set), in octets.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        let statm = fs::read_to_string(format!("/proc/{}/statm", self.pid())).expect("the process runs");
+        let pages: usize = statm.split_whitespace().nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size()
+    }
+
+    /// Lets it have so many descriptors, and returns how many it could have before.
+    pub(crate) fn limit_open_files(&self, current: u64) -> u64 {
+        let pid = Pid::from_child(&self.child);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        let limit = Rlimit { current: Some(current), maximum };
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a limit below the hard one").current.unwrap_or(u64::MAX)
     }
 
     /// The next line on stdout.

@@ -121,6 +121,7 @@ impl Collector for Page {
         pen.counter("received", Some(Unit::Bytes), "Octets received, handshakes and frames, after TLS.", only(flow.received_bytes))?;
         pen.counter("sent", Some(Unit::Bytes), "Octets handed to sockets, handshakes and frames, before TLS.", only(flow.sent_bytes))?;
         pen.gauge("queued", Some(Unit::Bytes), "Octets that wait for sockets to take them, before TLS.", only(metrics.queued_bytes))?;
+        pen.gauge("memory", Some(Unit::Bytes), "Memory held in buffers and compressors, of connections and loops.", only(metrics.memory_bytes))?;
         pen.turns("loop_turn", "How long an event loop's turns took, from one poll's return to the next poll.", metrics)?;
         pen.counter("log_lines_dropped", None, "Log lines dropped because stderr was too slow.", only(*log_lines_dropped))
     }

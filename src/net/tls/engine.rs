@@ -110,6 +110,10 @@ impl Outgoing {
         Self { buf: vec![0; capacity], len: 0 }
     }
 
+    pub(super) fn capacity(&self) -> usize {
+        self.buf.capacity()
+    }
+
     pub(super) fn filled(&self) -> &[u8] {
         &self.buf[..self.len]
     }

@@ -50,6 +50,11 @@ impl TlsScratch {
         }
     }
 
+    /// Octets of memory that they take.
+    pub fn memory_bytes(&self) -> usize {
+        self.incoming.capacity() + self.outgoing.capacity() + self.staging.capacity()
+    }
+
     /// A place for octets nobody will look at.
     pub(super) fn for_discard(&mut self) -> &mut [u8] {
         &mut self.incoming

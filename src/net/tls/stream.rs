@@ -28,6 +28,8 @@ pub struct TlsStream<S> {
     /// Ciphertext the socket did not take, and how much of it has left since.
     unsent: Vec<u8>,
     unsent_from: usize,
+    /// Octets the socket has taken, ever.
+    sent: u64,
 }
 
 /// Where our reading stands.
@@ -99,6 +101,7 @@ impl<S: Socket> TlsStream<S> {
             parked_from: 0,
             unsent: Vec::new(),
             unsent_from: 0,
+            sent: 0,
         }
     }
 
@@ -224,7 +227,9 @@ impl<S: Socket> TlsStream<S> {
     /// # Errors
     /// What the kernel said.
     pub fn flush(&mut self) -> io::Result<bool> {
-        self.unsent_from += send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..])?;
+        let sent = send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..])?;
+        self.unsent_from += sent;
+        self.sent += sent as u64;
         if self.wants_write() {
             return Ok(false);
         }
@@ -270,6 +275,11 @@ impl<S: Socket> TlsStream<S> {
     /// See [`Transport::wants_write`](super::super::Transport::wants_write).
     pub fn wants_write(&self) -> bool {
         self.unsent_from < self.unsent.len()
+    }
+
+    /// See [`Transport::ciphertext_sent`](super::super::Transport::ciphertext_sent).
+    pub fn ciphertext_sent(&self) -> u64 {
+        self.sent
     }
 
     /// See [`Transport::is_handshaking`](super::super::Transport::is_handshaking).
@@ -341,6 +351,7 @@ impl<S: Socket> TlsStream<S> {
             self.flush().map(|_| ())
         } else {
             send_until_blocked(&mut self.socket, new).map(|sent| {
+                self.sent += sent as u64;
                 self.unsent = new[sent..].to_vec();
                 self.unsent_from = 0;
             })

@@ -103,6 +103,23 @@ pub enum Refusal {
         /// When another attempt makes sense; sent in whole seconds, rounded up.
         retry_after: Duration,
     },
+    /// As many connections of one client address as there may be (RFC 9110 §15.6.4).
+    #[error("all {connections_per_address} connections of this address are taken")]
+    TooManyFromAddress {
+        /// The bound, in connections.
+        connections_per_address: usize,
+        /// When another attempt makes sense; sent in whole seconds, rounded up.
+        retry_after: Duration,
+    },
+    /// As many opening handshakes are under way as there may be, and this is the oldest (RFC 9110 §15.5.9).
+    #[error("the oldest of more than {handshakes_max} opening handshakes")]
+    TooManyHandshakes {
+        /// The bound, in handshakes.
+        handshakes_max: usize,
+    },
+    /// As much memory is taken as there may be, or nearly (RFC 9110 §15.6.4).
+    #[error("memory is running out")]
+    OutOfMemory,
     /// The server is about to end (RFC 9110 §15.6.4).
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -202,11 +219,14 @@ impl Refusal {
             Refusal::Origin { .. } => 403,
             Refusal::Path { .. } => 404,
             Refusal::Method { .. } => 405,
-            Refusal::HandshakeTimeout { .. } => 408,
+            Refusal::HandshakeTimeout { .. } | Refusal::TooManyHandshakes { .. } => 408,
             Refusal::TargetTooLong { .. } => 414,
             Refusal::WebSocketVersion { .. } => 426,
             Refusal::HeadTooLong { .. } | Refusal::TooManyLines { .. } => 431,
-            Refusal::TooManyConnections { .. } | Refusal::ShuttingDown => 503,
+            Refusal::TooManyConnections { .. }
+            | Refusal::TooManyFromAddress { .. }
+            | Refusal::OutOfMemory
+            | Refusal::ShuttingDown => 503,
             _ => 400,
         }
     }
@@ -227,7 +247,7 @@ impl Refusal {
             Refusal::Method { .. } => out.write_all(b"Allow: GET\r\n"),
             // RFC 6455 §4.4: the versions we speak. RFC 9110 §15.5.22: a 426 names the protocol; §7.8: and Connection lists it.
             Refusal::WebSocketVersion { .. } => out.write_all(b"Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n"),
-            Refusal::TooManyConnections { retry_after, .. } => {
+            Refusal::TooManyConnections { retry_after, .. } | Refusal::TooManyFromAddress { retry_after, .. } => {
                 let seconds = retry_after.as_secs().saturating_add(u64::from(retry_after.subsec_nanos() > 0));
                 write!(out, "Retry-After: {seconds}\r\n")
             }
@@ -268,7 +288,10 @@ impl Refusal {
             Refusal::Method { .. } => "the method is not GET".to_owned(),
             Refusal::Origin { .. } => "pages of this origin may not connect".to_owned(),
             Refusal::Path { .. } => "no such path".to_owned(),
+            // What the bounds are is nobody else's business.
             Refusal::TooManyConnections { .. } => "all connections are taken".to_owned(),
+            Refusal::TooManyFromAddress { .. } => "too many connections from your address".to_owned(),
+            Refusal::TooManyHandshakes { .. } => "too many others are connecting".to_owned(),
             other => other.to_string(),
         };
         format!("{} {}: {what}\n{}\n", self.status(), self.reason(), self.advice())
@@ -282,7 +305,9 @@ impl Refusal {
                 "send fewer or shorter headers (cookies are often the cause)"
             }
             Refusal::HandshakeTimeout { .. } => "send the whole request at once",
-            Refusal::TooManyConnections { .. } | Refusal::ShuttingDown => "try again later",
+            Refusal::TooManyFromAddress { .. } => "close some of them, or try again later",
+            Refusal::TooManyHandshakes { .. } => "send the whole request at once, and try again",
+            Refusal::TooManyConnections { .. } | Refusal::OutOfMemory | Refusal::ShuttingDown => "try again later",
             Refusal::HttpVersion { .. } => "use HTTP/1.1; a proxy in front must speak it to this server",
             Refusal::Method { .. } => "open a WebSocket with GET",
             Refusal::Content { .. } => "send no content with the request",

@@ -164,3 +164,47 @@ fn a_queue_that_never_empties_does_not_grow_its_last_buffer() {
     let held: usize = outbox.queue.iter().flat_map(|queue| &queue.data).map(Buffer::allocated).sum();
     assert!(held < 64 << 10, "{} octets queued, {held} held", outbox.len());
 }
+
+#[test]
+fn what_is_shed_ends_with_the_frame_that_the_wire_has_begun() {
+    let first = frame(Opcode::Binary, &[1; 100_000]);
+    let others = [frame(Opcode::Binary, &[2; 50_000]), frame(Opcode::Text, b"small")].concat();
+    let close = frame(Opcode::Close, b"\x03\xf5");
+    for (taken, rest) in [(0, &b""[..]), (1, &first[1..]), (99_000, &first[99_000..]), (first.len(), b"")] {
+        let (mut outbox, mut lanes, mut pool) = (Outbox::default(), Lanes::default(), Pool::default());
+        outbox.push(Buffer::from_vec(first.clone()), &mut lanes, &[]);
+        lanes.spill = others.clone();
+        outbox.advance(taken, &mut lanes, &[], &mut pool);
+        lanes.control = frame(Opcode::Pong, b"!");
+        outbox.stash(&mut lanes, &[]);
+        assert!(outbox.held_bytes() > 50_000);
+        // A later turn.
+        outbox.load(&mut lanes);
+        outbox.drop_not_begun(&mut lanes, &[]);
+        assert_eq!(outbox.len() + lanes.len(), rest.len(), "{taken} taken");
+        assert!(outbox.held_bytes() <= 2 * rest.len() + 300, "{taken} taken: {} held", outbox.held_bytes());
+        lanes.spill.extend_from_slice(&close);
+        let wire: Vec<u8> = outbox.slices(&lanes, &[]).iter().flat_map(|slice| slice.to_vec()).collect();
+        assert_eq!(wire, [rest, &close].concat(), "{taken} taken");
+    }
+}
+
+#[test]
+fn what_the_queue_holds_is_what_its_buffers_take() {
+    let (mut outbox, mut lanes, mut pool) = (Outbox::default(), Lanes::default(), Pool::default());
+    for turn in 0..1000_usize {
+        outbox.load(&mut lanes);
+        lanes.spill.extend_from_slice(&frame(Opcode::Binary, &vec![0; turn * 7919 % 30_000]));
+        let queued: usize = outbox.slices(&lanes, &[]).iter().map(|slice| slice.len()).sum();
+        outbox.advance(queued.min(turn * 104_729 % 40_000), &mut lanes, &[], &mut pool);
+        outbox.stash(&mut lanes, &[]);
+        // Recounted inside.
+        assert!(outbox.held_bytes() >= outbox.len(), "turn {turn}");
+    }
+    outbox.load(&mut lanes);
+    while outbox.len() + lanes.len() > 0 {
+        let queued = outbox.slices(&lanes, &[]).iter().map(|slice| slice.len()).sum();
+        outbox.advance(queued, &mut lanes, &[], &mut pool);
+    }
+    assert_eq!(outbox.held_bytes(), 0);
+}

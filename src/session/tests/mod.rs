@@ -1,5 +1,6 @@
 //! A session over a simulated socket: what an application and the peer see of it, however calls are cut and events come.
 
+mod census;
 mod counts;
 pub(crate) mod law;
 mod pressure;
@@ -39,6 +40,15 @@ pub(crate) fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
     header.emit(&mut octets);
     octets.extend_from_slice(payload);
     mask(key, &mut octets[header.size()..]);
+    octets
+}
+
+/// A message of one letter, repeated (RFC 7692 §7.2.1).
+fn compressed(len: usize) -> Vec<u8> {
+    let mut deflate = zlib_rs::Deflate::new(9, false, 15);
+    let mut octets = vec![0; 64 << 10];
+    deflate.compress(&vec![b'a'; len], &mut octets, zlib_rs::DeflateFlush::SyncFlush).unwrap();
+    octets.truncate(deflate.total_out() as usize - 4);
     octets
 }
 

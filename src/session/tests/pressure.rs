@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Answer, App, ID, REQUEST, Random, masked, shared};
+use super::{Answer, App, ID, REQUEST, Random, compressed, masked, shared};
 use crate::{
     net::{Transport, sim::SimSocket},
     proto::{Connection, Limits, Settings, Timeouts},
@@ -69,6 +69,17 @@ impl Peer {
 
     fn pump_while_ready(&mut self) {
         while self.pump() == Pumped::Ready {}
+    }
+
+    /// The peer takes so many octets, and no event tells: a poll is silent until a third of the send buffer is free.
+    fn take_silently(&mut self, octets: usize) {
+        self.session.socket_mut().outbound.drain(..octets);
+    }
+
+    /// Time goes on to the next deadline, which is acted on.
+    fn reach_deadline(&mut self) -> Pumped {
+        self.shared.now = self.session.next_deadline().expect("every wait has an end");
+        self.session.on_deadline(ID, &mut self.shared, &mut self.app)
     }
 
     fn is_paused(&self) -> bool {
@@ -172,15 +183,6 @@ fn compressed_bombs_are_answered_a_mebibyte_and_a_message_a_turn() {
     }
 }
 
-/// A message of one letter, repeated (RFC 7692 §7.2.1).
-fn compressed(len: usize) -> Vec<u8> {
-    let mut deflate = zlib_rs::Deflate::new(9, false, 15);
-    let mut octets = vec![0; 64 << 10];
-    deflate.compress(&vec![b'a'; len], &mut octets, zlib_rs::DeflateFlush::SyncFlush).unwrap();
-    octets.truncate(deflate.total_out() as usize - 4);
-    octets
-}
-
 #[test]
 fn a_wake_up_while_paused_and_blocked_makes_no_system_call() {
     let mut peer = Peer::stalled(Settings::default());
@@ -196,4 +198,49 @@ fn a_wake_up_while_paused_and_blocked_makes_no_system_call() {
     }
     let after = (peer.session.socket().calls, peer.session.connection().held_bytes(), peer.app.messages.len());
     assert_eq!(after, before, "system calls, octets held, messages");
+}
+
+#[test]
+fn a_reader_is_given_up_only_if_the_socket_itself_takes_nothing() {
+    let write_stall = Timeouts::default().write_stall;
+    for (name, ending) in [("open", false), ("closing", true)] {
+        let mut peer = Peer::new(Settings::default());
+        peer.take(100_000);
+        for _ in 0..20 {
+            peer.send(&masked(0x82, &[7; 50_000]));
+        }
+        if ending {
+            peer.send(&masked(0x88, b"\x03\xe8"));
+        }
+        for look in 0..8 {
+            peer.take_silently(10_000);
+            assert_eq!(peer.reach_deadline(), Pumped::Blocked, "{name}: a slow reader is kept, look {look}");
+            assert_eq!(peer.session.socket().outbound.len(), 100_000, "{name}: its room is used");
+        }
+        let last = peer.shared.now;
+        assert_eq!(peer.reach_deadline(), Pumped::Gone, "{name}: one that takes nothing");
+        assert!(peer.shared.now - last <= write_stall, "{name}");
+        assert_eq!(peer.app.closures.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_close_behind_a_queue_that_trickles_has_a_bounded_time() {
+    let Timeouts { close, write_stall, .. } = Timeouts::default();
+    let mut peer = Peer::stalled(Settings::default());
+    peer.send(&masked(0x82, &[7; 60_000]).repeat(8));
+    peer.send(&masked(0x88, b"\x03\xe8"));
+    let begun = peer.shared.now;
+    // An octet a second: the queue would take a week.
+    loop {
+        peer.shared.now += Duration::from_secs(1);
+        let due = peer.session.next_deadline().is_some_and(|at| at <= peer.shared.now);
+        if due && peer.session.on_deadline(ID, &mut peer.shared, &mut peer.app) == Pumped::Gone {
+            break;
+        }
+        assert!(peer.shared.now - begun < 2 * (close + write_stall), "it goes on for ever");
+        peer.take(1);
+    }
+    let took = peer.shared.now - begun;
+    assert!(took > write_stall && took <= close + write_stall + Duration::from_secs(1), "{took:?}");
 }

@@ -12,14 +12,14 @@ use rustls::{
 };
 
 use super::{
-    App, ID,
+    App, ID, REQUEST,
     law::{Peer, check_all},
-    shared,
+    masked, shared,
 };
 use crate::{
     net::{TlsStream, Transport, Trust, client_config, server_config, sim::SimSocket},
-    proto::{Connection, Limits, Settings},
-    session::{Pumped, Session},
+    proto::{Closure, Connection, Limits, Settings, Timeouts, Wait},
+    session::{Pumped, Session, Shared},
 };
 
 pub(crate) struct TlsPeer {
@@ -92,4 +92,74 @@ fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind
         let ours = TlsStream::server(socket, server.clone()).unwrap();
         (Transport::Tls(Box::new(ours)), Box::new(TlsPeer { tls: peer, may_fail: false }))
     });
+}
+
+/// A session past both handshakes, its peer, and what a loop gives it.
+fn opened() -> (Session<SimSocket>, TlsPeer, Shared, App) {
+    let (client, server) = kit();
+    let tls = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
+    let mut peer = TlsPeer { tls, may_fail: false };
+    let transport = Transport::Tls(Box::new(TlsStream::server(SimSocket::new(), server).unwrap()));
+    let now = Instant::now();
+    let mut session = Session::new(transport, Connection::server(Arc::new(Settings::default()), now));
+    let (mut shared, mut app) = (shared(now), App::echo());
+    peer.send(REQUEST.as_bytes(), session.socket_mut());
+    for _ in 0..10 {
+        session.note_ready(true, true, false);
+        session.pump(ID, &mut shared, &mut app);
+        let wire = std::mem::take(&mut session.socket_mut().outbound);
+        peer.read(&wire, &mut Vec::new(), session.socket_mut());
+    }
+    assert_eq!(app.opens, 1);
+    (session, peer, shared, app)
+}
+
+#[test]
+fn records_of_one_octet_get_four_reads_a_turn_like_any_others() {
+    let (mut session, mut peer, mut shared, mut app) = opened();
+    // 1 MiB of ciphertext that holds a twentieth of it.
+    for octet in masked(0x82, &[7; 50_000]) {
+        peer.send(&[octet], session.socket_mut());
+    }
+    assert!(session.socket().inbound.len() > 1 << 20);
+    session.note_ready(true, false, false);
+    let mut turns = 0;
+    loop {
+        let before = session.socket().calls;
+        let pumped = session.pump(ID, &mut shared, &mut app);
+        turns += 1;
+        let calls = session.socket().calls - before;
+        assert!(calls <= 4 + usize::from(pumped == Pumped::Blocked), "{calls} system calls in turn {turns}");
+        if pumped == Pumped::Blocked {
+            break;
+        }
+    }
+    assert_eq!(app.messages.len(), 1);
+    assert!(turns >= 2, "{turns} turns");
+}
+
+#[test]
+fn ciphertext_that_waits_behind_an_empty_queue_has_the_write_stall_timeout() {
+    let (mut session, mut peer, mut shared, mut app) = opened();
+    session.socket_mut().outbound_max = 1000;
+    // 30,000 octets fit into a burst: TLS takes them all, the socket a thousand.
+    peer.send(&masked(0x82, &[7; 30_000]), session.socket_mut());
+    session.note_ready(true, true, false);
+    session.pump(ID, &mut shared, &mut app);
+    assert_eq!(app.messages.len(), 1);
+    assert_eq!(session.connection().queued_bytes(), 0, "nothing is queued above TLS");
+    assert!(session.transport().wants_write(), "ciphertext waits");
+
+    let stall = Timeouts::default().write_stall;
+    for _ in 0..3 {
+        // The peer takes a little, and no event tells.
+        session.socket_mut().outbound.clear();
+        let at = session.next_deadline().unwrap();
+        assert!(at <= shared.now + stall);
+        shared.now = at;
+        assert_eq!(session.on_deadline(ID, &mut shared, &mut app), Pumped::Blocked, "a slow reader is kept");
+    }
+    shared.now = session.next_deadline().unwrap();
+    assert_eq!(session.on_deadline(ID, &mut shared, &mut app), Pumped::Gone);
+    assert_eq!(app.closures, [Closure::TimedOut(Wait::WriteStall)]);
 }

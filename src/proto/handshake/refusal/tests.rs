@@ -23,6 +23,10 @@ fn every_refusal() -> Vec<(Refusal, u16)> {
         (Refusal::TooManyLines { head_lines_max: 100 }, 431),
         (Refusal::HandshakeTimeout { timeout: Duration::from_secs(10) }, 408),
         (Refusal::TooManyConnections { connections_max: 1000, retry_after: Duration::from_millis(1500) }, 503),
+        (Refusal::TooManyFromAddress { connections_per_address: 256, retry_after: Duration::from_secs(1) }, 503),
+        (Refusal::TooManyHandshakes { handshakes_max: 1000 }, 408),
+        (Refusal::OutOfMemory, 503),
+        (Refusal::ShuttingDown, 503),
         (Refusal::StartLine, 400),
         (Refusal::NotAHead, 400),
         (Refusal::HttpVersion { major: 1, minor: 0 }, 400),
@@ -95,11 +99,12 @@ fn text_of_the_peer_is_not_sent_back() {
 #[test]
 fn a_status_that_needs_a_header_has_it() {
     #[rustfmt::skip]
-    let rows: [(Refusal, &[&str]); 4] = [
+    let rows: [(Refusal, &[&str]); 5] = [
         (Refusal::Method { method: "PUT".into() }, &["Allow: GET"]), // RFC 9110 §15.5.6
         (Refusal::WebSocketVersion { offered: None }, &["Sec-WebSocket-Version: 13", "Upgrade: websocket"]), // RFC 6455 §4.4
         (Refusal::TooManyConnections { connections_max: 1, retry_after: Duration::from_millis(1500) }, &["Retry-After: 2"]),
         (Refusal::TooManyConnections { connections_max: 1, retry_after: Duration::from_secs(5) }, &["Retry-After: 5"]),
+        (Refusal::TooManyFromAddress { connections_per_address: 1, retry_after: Duration::from_secs(1) }, &["Retry-After: 1"]),
     ];
     for (refusal, expected) in rows {
         let (_, headers, _) = written(&refusal);
