@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync
 
 use super::{
     super::{accept::TURNED_AWAY_MAX, event_loop::Loop},
+    counting::{ends_add_up, gauges_are_true},
     peer::{Peer, head_len},
     scenario::Scenario,
     sim_kernel::{Finale, Hold, Machine, Net, SimKernel},
@@ -102,6 +103,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
     while !server.is_over() {
         server.round(&mut events).expect("the poll does not fail");
         keep_bounds(&server, &scenario);
+        gauges_are_true(&server);
         rounds += 1;
         assert!(
             rounds < ROUNDS_MAX,
@@ -120,6 +122,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
     assert_eq!(server.handler.open, 0, "opened, and never closed");
     let apps = std::mem::take(&mut server.handler.apps);
     let failed = server.handler.failed;
+    ends_add_up(&server, apps.iter().flatten().count(), failed, machine.borrow().net.accepted);
     drop(server);
 
     let mut machine = machine.borrow_mut();

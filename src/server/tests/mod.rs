@@ -2,6 +2,7 @@
 //!
 //! `WSLAB_SEEDS=100000` plays more of them, `WSLAB_SEED=7` one.
 
+mod counting;
 mod law;
 mod peer;
 mod scenario;
