@@ -14,7 +14,7 @@ use crate::{
         Answer, REQUEST, Random,
         law::{ANSWERS, PlainPeer, QUEUES, cut},
         masked,
-        script::Script,
+        script::{Compress, Script},
     },
 };
 
@@ -31,8 +31,10 @@ pub(super) struct Scenario {
     pub(super) doors: usize,
 }
 
+type MakePlan = fn(&mut Random, Plan) -> Plan;
+
 /// The makers of peers, and how many of a hundred are theirs.
-const KINDS: &[(usize, fn(&mut Random, Plan) -> Plan)] = &[
+const KINDS: &[(usize, MakePlan)] = &[
     (22, honest),
     (8, compressed),
     (14, prober),
@@ -194,7 +196,7 @@ impl Plan {
     }
 }
 
-fn script(random: &mut Random, compress: Option<fn(&[u8]) -> Vec<u8>>) -> Script {
+fn script(random: &mut Random, compress: Option<Compress>) -> Script {
     let payload_max = random.pick(&[0, 10, 130, 1_000, 3_000, 20_000]);
     let steps_max = if payload_max > 3_000 { 4 } else { 12 };
     let steps = random.below(steps_max);

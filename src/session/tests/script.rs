@@ -17,8 +17,11 @@ pub(crate) struct Script {
     /// What was whole at which octet, in order.
     wholes: Vec<(usize, Whole)>,
     /// RFC 7692: what makes of a message's payload its compressed form.
-    compress: Option<fn(&[u8]) -> Vec<u8>>,
+    compress: Option<Compress>,
 }
+
+/// Makes of a message's payload its compressed form.
+pub(crate) type Compress = fn(&[u8]) -> Vec<u8>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whole {
@@ -100,12 +103,7 @@ impl Script {
     }
 
     /// So many messages and control frames, and an ending.
-    pub(crate) fn of(
-        random: &mut Random,
-        steps: usize,
-        payload_max: usize,
-        compress: Option<fn(&[u8]) -> Vec<u8>>,
-    ) -> Self {
+    pub(crate) fn of(random: &mut Random, steps: usize, payload_max: usize, compress: Option<Compress>) -> Self {
         let mut script = Script { compress, ..Script::empty() };
         for _ in 0..steps {
             match random.below(10) {
