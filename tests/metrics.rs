@@ -11,7 +11,7 @@ use std::{
 
 use crate::support::{
     PATIENCE, at_once,
-    client::Door,
+    client::{Client, Door},
     http::{UPGRADE, upgrade_and, upgrade_with},
     process::{Process, Serve, address_of, wslab},
     scrape::{Admin, Samples},
@@ -79,6 +79,21 @@ fn closed(door: &Door, octets: &[u8], code: u16) {
     client.send(octets);
     assert_eq!(client.frame().close_code(), Some(code));
     client.expect_end();
+}
+
+/// Sends messages and reads nothing, until the socket refuses more in a way that is enough. What it takes late, or in part, goes
+/// on where it was left.
+fn send_until(client: &mut Client, is_enough: impl Fn(&std::io::Error) -> bool) {
+    let message = PEER.binary(&vec![7; 1 << 20]);
+    let (begin, mut sent) = (Instant::now(), 0);
+    loop {
+        match client.send_some(&message[sent..]) {
+            Ok(taken) => sent = (sent + taken) % message.len(),
+            Err(error) if is_enough(&error) => return,
+            Err(_) => {}
+        }
+        assert!(begin.elapsed() < PATIENCE, "a peer that never reads is held");
+    }
 }
 
 const WS: (&str, f64) = ("connections_accepted_total{listener=\"ws\"}", 1.0);
@@ -174,11 +189,7 @@ fn every_wait_that_ends_is_counted_by_its_cause() {
         ("no output taken", ["--write-stall-timeout", "300ms"], |door| {
             let mut client = door.open();
             client.tcp().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-            let begin = Instant::now();
-            let message = PEER.frame(0x82, &vec![7; 1 << 20]);
-            while !client.send_some(&message).is_err_and(|error| error.kind() != std::io::ErrorKind::WouldBlock) {
-                assert!(begin.elapsed() < PATIENCE, "a peer that never reads is held");
-            }
+            send_until(&mut client, |error| error.kind() != std::io::ErrorKind::WouldBlock);
         }, &[WS, OPENED, ("closes_total{cause=\"write_stall\"}", 1.0)]),
     ];
     at_once(rows, |(what, flags, act, grows)| {
@@ -245,8 +256,7 @@ fn octets_that_a_peer_does_not_take_are_counted_until_they_are_gone() {
     let admin = Admin::of(&server);
     let mut client = server.ws().open();
     client.tcp().set_write_timeout(Some(Duration::from_millis(200))).unwrap();
-    let message = PEER.binary(&vec![7; 1 << 20]);
-    while client.send_some(&message).is_ok() {}
+    send_until(&mut client, |_| true);
     let samples = scrape_until(admin, "stuck", |samples| samples.get("wslab_queued_bytes") > 0.0);
     assert!(
         samples.get("wslab_queued_bytes") < (3 << 20) as f64,
