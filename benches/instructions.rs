@@ -18,7 +18,7 @@ use wslab::{
     net::{Socket, TlsScratch, Transport},
     proto::{Connection, MessageKind, Settings, WireHeader, Workspace, mask},
     server::Echo,
-    session::{ConnId, Session, Shared, TURN_BYTES_MAX},
+    session::{ConnId, Counts, Session, Shared, TURN_BYTES_MAX},
 };
 
 const ID: ConnId = ConnId { key: 0, generation: 0 };
@@ -82,6 +82,7 @@ impl Bench {
             linger: Duration::from_secs(1),
             linger_bytes_max: 1 << 20,
             turn_bytes: TURN_BYTES_MAX,
+            counts: Counts::default(),
         };
         let settings = Arc::new(Settings::default());
         let mut bench = Bench { session: accepted(&settings, now), shared, settings, chop: usize::MAX, turns: 0 };

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod admin;
 mod behind_proxies;
 mod bounds;
 mod busy_poll;
@@ -19,6 +20,7 @@ mod hostile_thousands;
 mod library;
 mod limits;
 mod logging;
+mod metrics;
 mod opening_handshake;
 mod order;
 mod proxy_protocol;

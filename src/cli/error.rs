@@ -22,6 +22,8 @@ pub(super) enum Error {
     Bind { addr: SocketAddr, tls: bool, source: io::Error },
     /// A socket that was passed cannot be used; already says which, why and what to do.
     Inherited(String),
+    /// The admin address cannot be listened on.
+    BindAdmin { addr: SocketAddr, source: io::Error },
     /// A certificate or key cannot be used; says which and why.
     Certificate(String),
     /// The folder for the local certificate cannot be used.
@@ -61,7 +63,13 @@ impl fmt::Display for Error {
                 "wslab: cannot listen on {addr} ({}): {}: {}",
                 if *tls { "wss" } else { "ws" },
                 reason(source),
-                bind_remedy(*addr, *tls, source)
+                bind_remedy(*addr, if *tls { "--listen-tls" } else { "--listen" }, source)
+            ),
+            Error::BindAdmin { addr, source } => write!(
+                f,
+                "wslab: cannot listen on {addr} (admin): {}: {}",
+                reason(source),
+                bind_remedy(*addr, "--admin", source)
             ),
             Error::Inherited(line) | Error::Certificate(line) => write!(f, "wslab: {line}"),
             Error::DataFolder { path, source } => write!(
@@ -80,8 +88,7 @@ impl fmt::Display for Error {
     }
 }
 
-fn bind_remedy(addr: SocketAddr, tls: bool, source: &io::Error) -> String {
-    let flag = if tls { "--listen-tls" } else { "--listen" };
+fn bind_remedy(addr: SocketAddr, flag: &str, source: &io::Error) -> String {
     let any_port = SocketAddr::new(addr.ip(), 0);
     match source.kind() {
         io::ErrorKind::AddrInUse => {

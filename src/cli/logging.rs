@@ -53,6 +53,11 @@ impl Logging {
         (Logging { lines: lines.clone(), guard }, lines)
     }
 
+    /// How many lines were dropped so far, whenever it is asked.
+    pub(super) fn dropped_lines(&self) -> DroppedLines {
+        DroppedLines(self.lines.dropped.clone())
+    }
+
     /// Says something to the person at the terminal, in order with the log.
     pub(super) fn say(&self, text: &str) {
         let _ = self.lines.writer.clone().write_all(text.as_bytes());
@@ -77,6 +82,16 @@ impl Logging {
         }
         // Nobody reads stderr, and the guard would complain of that on stdout.
         std::mem::forget(self.guard);
+    }
+}
+
+/// Counts the lines that stderr was too slow for.
+#[derive(Clone, Debug)]
+pub(super) struct DroppedLines(ErrorCounter);
+
+impl DroppedLines {
+    pub(super) fn count(&self) -> u64 {
+        self.0.dropped_lines() as u64
     }
 }
 

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod admin;
 mod autobahn_client;
 mod certificates;
 mod command;

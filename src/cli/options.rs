@@ -9,9 +9,11 @@ use crate::server;
 /// The effective configuration of `wslab serve`.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
-    /// What the server is made from; `tls`, `log_frames` and the page's URLs are filled in at start.
+    /// What the server is made from; `tls`, `log_frames`, `time_turns` and the page's URLs are filled in at start.
     pub server: server::Config,
     pub no_tls: bool,
+    /// Where `/metrics`, `/healthz` and `/readyz` are served; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
     /// `None`: the local certificate.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
@@ -38,6 +40,7 @@ impl Default for Options {
                 ..server::Config::default()
             },
             no_tls: false,
+            admin: None,
             tls_cert: None,
             tls_key: None,
             workers: 1,
@@ -98,6 +101,7 @@ pub(super) static KEYS: &[Key] = &[
     key("proxy_protocol", "MODE", LISTENERS, "PROXY headers (v1, v2) of a proxy in front: \"off\", \"on\" (where there is one), \"require\"", Slot::ProxyProtocol(|o| &mut o.server.proxy_protocol)),
     key("proxy_from", "CIDR", LISTENERS, "Network of proxies that are believed, repeatable; from elsewhere no header is", Slot::Networks(|o| &mut o.server.proxy_from)),
     key("reuse_port", "", LISTENERS, "Share the ports with other processes of this user too (SO_REUSEPORT)", Slot::Switch(|o| &mut o.server.reuse_port)),
+    key("admin", "ADDR", LISTENERS, "Address for /metrics, /healthz and /readyz over HTTP; port 0 takes a free one; or \"off\"", Slot::AddressOrOff(|o| &mut o.admin)),
 
     key("tls_cert", "PEM", CERTIFICATES, "Certificate chain for wss; \"local\" is one for localhost that wslab makes", Slot::PathOrLocal(|o| &mut o.tls_cert)),
     key("tls_key", "PEM", CERTIFICATES, "Private key of that certificate", Slot::PathOrLocal(|o| &mut o.tls_key)),

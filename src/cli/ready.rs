@@ -15,6 +15,8 @@ use super::{local_ca::is_localhost, options::Format};
 pub(super) struct Ready {
     pub ws: Vec<String>,
     pub wss: Vec<String>,
+    /// Only where there is one.
+    pub admin: Option<String>,
     pub ca: Option<PathBuf>,
     pub pid: u32,
 }
@@ -24,6 +26,7 @@ impl Ready {
     pub(super) fn new(
         ws: &[SocketAddr],
         wss: &[SocketAddr],
+        admin: Option<SocketAddr>,
         ca: Option<PathBuf>,
         paths: Option<&[String]>,
         pid: u32,
@@ -46,6 +49,7 @@ impl Ready {
         Ready {
             ws: ws.iter().map(|addr| format!("ws://{}{}", reach(addr), path("/ws"))).collect(),
             wss: wss.iter().map(wss_url).collect(),
+            admin: admin.as_ref().map(|addr| format!("http://{}", reach(addr))),
             ca,
             pid,
         }
@@ -56,10 +60,12 @@ impl Ready {
         match format {
             Format::Json => {
                 let ca = self.ca.as_ref().map(|path| path.display().to_string());
-                format!(
-                    "{}\n",
-                    json!({ "schema": "wslab.ready/1", "ws": self.ws, "wss": self.wss, "ca": ca, "pid": self.pid })
-                )
+                let mut ready =
+                    json!({ "schema": "wslab.ready/1", "ws": self.ws, "wss": self.wss, "ca": ca, "pid": self.pid });
+                if let Some(admin) = &self.admin {
+                    ready["admin"] = json!(admin);
+                }
+                format!("{ready}\n")
             }
             Format::Text => {
                 let mut line = String::from("wslab ready");
@@ -67,6 +73,9 @@ impl Ready {
                     if !urls.is_empty() {
                         let _ = write!(line, " {name}={}", urls.join(","));
                     }
+                }
+                if let Some(admin) = &self.admin {
+                    let _ = write!(line, " admin={admin}");
                 }
                 if let Some(ca) = &self.ca {
                     let _ = write!(line, " ca={}", shell_word(&ca.display().to_string()));
@@ -115,7 +124,7 @@ mod tests {
 
     fn ready(ws: &[&str], wss: &[&str], ca: Option<&str>, paths: Option<&[String]>) -> Ready {
         let addrs = |list: &[&str]| list.iter().map(|addr| addr.parse().unwrap()).collect::<Vec<_>>();
-        Ready::new(&addrs(ws), &addrs(wss), ca.map(PathBuf::from), paths, 123)
+        Ready::new(&addrs(ws), &addrs(wss), None, ca.map(PathBuf::from), paths, 123)
     }
 
     #[test]
@@ -147,6 +156,18 @@ mod tests {
         let expected =
             json!({ "schema": "wslab.ready/1", "ws": ["ws://127.0.0.1:8888/ws"], "wss": [], "ca": null, "pid": 123 });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn the_admin_address_is_named_only_where_there_is_one() {
+        let addr = |text: &str| text.parse().unwrap();
+        let ready = Ready::new(&[addr("127.0.0.1:1")], &[], Some(addr("0.0.0.0:9100")), None, None, 123);
+        assert_eq!(
+            ready.line(Format::Text),
+            "wslab ready ws=ws://127.0.0.1:1/ws admin=http://127.0.0.1:9100 pid=123\n"
+        );
+        let value: serde_json::Value = serde_json::from_str(&ready.line(Format::Json)).unwrap();
+        assert_eq!(value["admin"], "http://127.0.0.1:9100");
     }
 
     #[test]

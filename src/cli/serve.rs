@@ -15,6 +15,7 @@ use signal_hook::{
 use tracing::{Level, error, info, warn};
 
 use super::{
+    admin::{Admin, Site},
     certificates::{self, Identity},
     descriptors,
     error::{Error, reason},
@@ -59,22 +60,29 @@ fn run(settings: &Settings, sockets: Vec<Inherited>, logging: &Logging, out: &mu
         config.tls = Some(identity.tls);
         ca = identity.ca;
     }
+    config.time_turns = options.admin.is_some();
     config.log_frames = tracing::enabled!(target: "wslab::frame", Level::TRACE);
-    let ready = |ws: &[SocketAddr], wss: &[SocketAddr]| {
-        Ready::new(ws, wss, ca.clone(), config.settings.policy.paths.as_deref(), std::process::id())
-    };
     let mut workers = bind(&config, options.workers, sockets).map_err(|error| match error {
         BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
         BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
     })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
-    let ready = ready(&ws, &wss);
+    let admin =
+        options.admin.map(|addr| Admin::bind(addr).map_err(|source| Error::BindAdmin { addr, source })).transpose()?;
+    let admin_addr = admin.as_ref().map(Admin::addr);
+    let ready = Ready::new(&ws, &wss, admin_addr, ca, config.settings.policy.paths.as_deref(), std::process::id());
     workers.name_urls(&[&ready.ws[..], &ready.wss].concat());
     announce(&ready, options, logging, out);
-    warn_of_exposure("--listen", &ws);
-    warn_of_exposure("--listen-tls", &wss);
+    warn_of_exposure("--listen", "connect", &ws);
+    warn_of_exposure("--listen-tls", "connect", &wss);
+    warn_of_exposure("--admin", "read what this server counts", admin_addr.as_slice());
 
     let handle = workers.handle();
+    // It answers until the loops have ended.
+    let _admin = admin
+        .map(|admin| admin.start(Site::new(handle.clone(), logging.dropped_lines())))
+        .transpose()
+        .map_err(|source| Error::System { doing: "start the thread of the admin address", source })?;
     let wake = signals.handle();
     thread::scope(|scope| {
         scope.spawn(|| obey(&mut signals, &handle, options, folder.as_deref()));
@@ -135,11 +143,11 @@ fn bind(config: &Config, workers: usize, sockets: Vec<Inherited>) -> Result<Work
 }
 
 /// Loudly: whoever meant a test server must not overlook it.
-fn warn_of_exposure(flag: &str, addrs: &[SocketAddr]) {
+fn warn_of_exposure(flag: &str, what: &str, addrs: &[SocketAddr]) {
     for addr in addrs.iter().filter(|addr| !addr.ip().is_loopback()) {
         let port = addr.port();
         warn!(
-            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can connect; {flag} 127.0.0.1:{port} keeps it local"
+            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can {what}; {flag} 127.0.0.1:{port} keeps it local"
         );
     }
 }

@@ -23,6 +23,7 @@ pub(super) enum Slot {
     Addresses(At<Vec<SocketAddr>>),
     Networks(At<Vec<Network>>),
     ProxyProtocol(At<ProxyProtocol>),
+    AddressOrOff(At<Option<SocketAddr>>),
     Switch(At<bool>),
     /// From 1 to the largest value given.
     Count(usize, At<usize>),
@@ -108,6 +109,12 @@ impl Slot {
                     "on" => ProxyProtocol::On,
                     "require" => ProxyProtocol::Require,
                     word => return Err(bad(word)),
+                }
+            }
+            Slot::AddressOrOff(at) => {
+                *at(options) = match one()? {
+                    "off" => None,
+                    word => Some(word.parse().map_err(|_| bad(word))?),
                 }
             }
             Slot::Switch(at) => *at(options) = one()?.parse().map_err(|_| bad(words[0].as_str()))?,
@@ -199,7 +206,7 @@ impl Slot {
     /// What a value of this kind looks like, with an example.
     fn expected(&self) -> String {
         match self {
-            Slot::Addresses(_) => {
+            Slot::Addresses(_) | Slot::AddressOrOff(_) => {
                 "an address and port such as \"127.0.0.1:8888\" or \"[::1]:8888\", or \"off\"".to_owned()
             }
             Slot::Networks(_) => "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\", or addresses".to_owned(),
@@ -241,6 +248,7 @@ impl Slot {
                 ProxyProtocol::On => "on",
                 ProxyProtocol::Require => "require",
             }),
+            Slot::AddressOrOff(at) => or_word(at(options).map(|addr| addr.to_string()), "off"),
             Slot::Switch(at) => at(options).to_string(),
             Slot::Count(_, at) | Slot::Verbosity(at) => at(options).to_string(),
             Slot::CountOrOff(_, at) => at(options).map_or_else(|| quote("off"), |count| count.to_string()),

@@ -17,7 +17,7 @@ use crate::{
         Connection, Sender, Settings, Workspace,
         handshake::{Request, RequestError},
     },
-    session::{ConnId, Handler, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
+    session::{ConnId, Counts, Handler, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -115,6 +115,7 @@ impl<H: Handler> Client<H> {
             linger: config.linger,
             linger_bytes_max: config.linger_bytes_max,
             turn_bytes: TURN_BYTES_MAX,
+            counts: Counts::default(),
         };
         Ok(Client {
             poll,

@@ -136,6 +136,17 @@ pub enum Shutdown {
     Abort,
 }
 
+/// How far a connection has come in its life (RFC 6455 §4, §7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The opening handshake is under way.
+    Opening,
+    /// Messages flow.
+    Open,
+    /// A Close is queued or sent, or nothing more is received.
+    Closing,
+}
+
 /// Which wait came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -278,6 +289,16 @@ impl Connection {
     /// Whether the opening handshake is under way.
     pub fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening)
+    }
+
+    /// How far it has come.
+    #[inline]
+    pub fn stage(&self) -> Stage {
+        match self.phase {
+            Phase::Opening => Stage::Opening,
+            Phase::Open => Stage::Open,
+            Phase::Closing | Phase::Done(_) => Stage::Closing,
+        }
     }
 
     /// What the owner of the socket must do.

@@ -25,13 +25,13 @@ mod workspace;
 
 pub use assembler::MessageKind;
 pub use close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX};
-pub use connection::{Closure, Connection, Shutdown, Wait};
+pub use connection::{Closure, Connection, Shutdown, Stage, Wait};
 pub use decoder::{Chunk, FrameDecoder};
 pub use error::ProtocolError;
 pub use frame::{FrameHeader, Opcode, Place};
 pub use limits::{Limits, Role, Settings, SettingsError, Timeouts};
 pub use mask::{MaskKey, mask};
-pub use outbox::Slices;
+pub use outbox::{Flow, Slices};
 pub use sender::{Message, SendError, Sender};
 pub use turn::{Event, Received, Turn};
 pub use utf8::{InvalidUtf8, Utf8};

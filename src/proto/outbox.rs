@@ -29,6 +29,23 @@ pub(super) struct Lanes {
     pub(super) spill: Vec<u8>,
     /// Octets of `spill` that are sent.
     spill_start: usize,
+    /// Octets in the outboxes of connections whose turn it is not.
+    pub(super) stashed_bytes: usize,
+    /// Over all turns.
+    pub(super) flow: Flow,
+}
+
+/// What has passed through a workspace so far, on all connections. Counted where the turn's hand is anyway: an add each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Messages that were reported.
+    pub messages_received: u64,
+    /// Messages that were queued for sending.
+    pub messages_sent: u64,
+    /// Octets that were read, of handshakes and frames alike.
+    pub received_bytes: u64,
+    /// Octets that sockets took, of handshakes and frames alike.
+    pub sent_bytes: u64,
 }
 
 impl Lanes {
@@ -273,10 +290,14 @@ impl Outbox {
         lanes.spill_start = 0;
     }
 
-    /// Begins a turn: the control frames that waited may still be joined, or replaced, by the turn's.
+    /// Begins a turn: the control frames that waited may still be joined, or replaced, by the turn's. A queue that is empty now
+    /// stays until the turn's end: it knows since when they have waited.
     #[inline]
     pub(super) fn load(&mut self, lanes: &mut Lanes) {
         if let Some(queue) = &mut self.queue {
+            // A connection that was not announced (`Workspace::adopt`) may bring more than was counted.
+            let stashed = queue.control.len() + queue.data_bytes;
+            lanes.stashed_bytes = lanes.stashed_bytes.saturating_sub(stashed);
             lanes.control.append(&mut queue.control);
         }
     }

@@ -126,6 +126,7 @@ impl Sender<'_> {
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
         match message {
             Message { kind, body: Body::Window { octets, base, payload } } if self.replies_in_place() => {
+                self.lanes.flow.messages_sent += 1;
                 self.reply_in_place(kind.opcode(), octets, base, payload);
                 Ok(())
             }
@@ -148,6 +149,7 @@ impl Sender<'_> {
         if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
+        self.lanes.flow.messages_sent += 1;
         let opcode = message.kind.opcode();
         if self.connection.codec.is_some() && self.send_compressed(opcode, message.payload()) {
             return Ok(());
@@ -242,6 +244,7 @@ impl Sender<'_> {
         if self.queued_bytes() >= self.connection.settings.limits.queue_high_bytes {
             return Err(SendError::Full);
         }
+        self.lanes.flow.messages_sent += 1;
         if !self.send_compressed(opcode, payload) {
             self.tap(opcode, payload);
             self.copy(opcode, payload);

@@ -110,6 +110,7 @@ impl<'t> Turn<'t> {
     #[inline]
     pub fn filled(&mut self, len: usize) {
         if len > 0 {
+            self.workspace.lanes.flow.received_bytes += len as u64;
             self.workspace.filled(len);
             self.heard();
         }
@@ -134,6 +135,7 @@ impl<'t> Turn<'t> {
         if len == 0 {
             return;
         }
+        self.workspace.lanes.flow.received_bytes += len as u64;
         self.heard();
         let connection = &mut *self.connection;
         let Some(message) = &mut connection.message else { return };
@@ -260,6 +262,7 @@ impl<'t> Turn<'t> {
     #[inline(always)]
     fn whole(&mut self, kind: MessageKind, at: Range<usize>) -> Received<'_> {
         let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+        lanes.flow.messages_received += 1;
         // The answers so far and the message lie in the same window, in this order.
         let base = if lanes.run.start == lanes.run.end { at.start - HEADROOM } else { lanes.run.end };
         let (answers, rest) = window.split_at_mut(base);
@@ -280,6 +283,7 @@ impl<'t> Turn<'t> {
         let event = match step {
             Step::Whole(..) => return None, // dealt with above
             Step::Assembled => {
+                lanes.flow.messages_received += 1;
                 let message = message.as_mut()?;
                 Event::Message(Message::assembled(message.kind, &mut message.buffer))
             }
@@ -335,6 +339,7 @@ impl<'t> Turn<'t> {
     #[inline]
     pub fn advance(&mut self, len: usize) {
         let Workspace { window, lanes, pool, .. } = &mut *self.workspace;
+        lanes.flow.sent_bytes += len as u64;
         self.connection.outbox.advance(len, lanes, window, pool);
     }
 
@@ -366,6 +371,7 @@ impl Drop for Turn<'_> {
         let Workspace { window, input, lanes, .. } = &mut **workspace;
         connection.outbox.stash(lanes, window);
         connection.outbox.note_stall(*now);
+        lanes.stashed_bytes += connection.outbox.len();
         if input.start < input.end && !matches!(connection.phase, Phase::Done(_)) {
             connection.carry = window.get(input.clone()).unwrap_or_default().into();
         }

@@ -5,11 +5,12 @@ use std::{ops::Range, time::SystemTime};
 
 use super::{
     assembler::Assembly,
+    connection::Connection,
     deflate::Codecs,
     error::ProtocolError,
     frame::FrameHeader,
     mask::MaskKey,
-    outbox::Lanes,
+    outbox::{Flow, Lanes},
     pool::{HEADROOM, Pool},
 };
 
@@ -112,6 +113,27 @@ impl Workspace {
     /// What the `Date` header says.
     pub fn date(&self) -> &str {
         &self.date
+    }
+
+    /// What has passed through so far, on all connections.
+    pub fn flow(&self) -> Flow {
+        self.lanes.flow
+    }
+
+    /// Octets that wait for the sockets of all connections, between turns. Exact as long as [`Workspace::adopt`] and
+    /// [`Workspace::forget`] are told of every connection.
+    pub fn queued_bytes(&self) -> usize {
+        self.lanes.stashed_bytes
+    }
+
+    /// From now on this connection has its turns here; a client's has its request queued already.
+    pub fn adopt(&mut self, connection: &Connection) {
+        self.lanes.stashed_bytes += connection.queued_bytes();
+    }
+
+    /// This connection will have no turn any more.
+    pub fn forget(&mut self, connection: &Connection) {
+        self.lanes.stashed_bytes = self.lanes.stashed_bytes.saturating_sub(connection.queued_bytes());
     }
 
     /// Heap octets held: window, answers, pooled buffers, compressors.

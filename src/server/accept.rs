@@ -15,6 +15,7 @@ use super::{
     config::Config,
     event_loop::Loop,
     kernel::Kernel,
+    metrics::Limit,
 };
 use crate::{
     net::{
@@ -182,13 +183,17 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                     break;
                 }
                 match self.kernel.accept(&door.listener) {
-                    Ok(Some((socket, peer))) => self.receive(socket, peer, tls),
+                    Ok(Some((socket, peer))) => {
+                        self.tally.accepted(tls);
+                        self.receive(socket, peer, tls);
+                    }
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {
                         // The listener stays marked: nobody repeats its edge.
                         if is_due(&mut self.reception.accept_warned, now) {
                             tracing::warn!(%error, "cannot accept: raise the open-file limit or lower connections_max");
                         }
+                        self.tally.refused(Limit::OpenFiles);
                         self.reception.rest_until = Some(now + ACCEPT_REST);
                         return;
                     }
@@ -253,6 +258,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 
     /// A plain peer gets told and lingers like any other, a TLS one would cost a handshake.
     fn turn_away(&mut self, socket: K::Socket, arrival: Arrival, refusal: Refusal) -> Option<ConnId> {
+        self.tally.refused(Limit::of(&refusal));
         if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
             tracing::warn!("turning peers away: {refusal}");
         }
@@ -277,9 +283,11 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             if self.lobby.next_deadline().is_some_and(|at| since.is_none_or(|since| at <= since))
                 && self.crowd_out_of_lobby()
             {
+                self.tally.refused(Limit::Handshakes);
                 continue;
             }
             let Some(oldest) = oldest else { return };
+            self.tally.refused(Limit::Handshakes);
             self.sessions.crowd_out(oldest, Refusal::TooManyHandshakes { handshakes_max }, &mut self.handler);
         }
     }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use super::{
+    board::ServerState,
     config::{Config, ConfigError},
     control::Handle,
     event_loop::{LISTENERS_MAX, Loop, WAKER, door_token},
@@ -160,7 +161,14 @@ impl<H: Handler> Server<H> {
     ///
     /// # Errors
     /// A failure of the poll itself; sockets' failures end their connections only.
-    pub fn run(mut self) -> io::Result<()> {
-        self.inner.run()
+    pub fn run(self) -> io::Result<()> {
+        let Server { mut inner, handle } = self;
+        handle.reach(ServerState::Serving);
+        let ended = inner.run();
+        let metrics = inner.metrics();
+        // Who still waits for a report hears at once that none will come.
+        drop(inner);
+        handle.end(&metrics);
+        ended
     }
 }

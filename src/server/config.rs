@@ -49,6 +49,8 @@ pub struct Config {
     pub linger_bytes_max: usize,
     /// Record every frame in both directions (`tracing` target `wslab::frame`, level TRACE).
     pub log_frames: bool,
+    /// Measure how long each turn of a loop takes, for [`Metrics::turns`](super::Metrics::turns).
+    pub time_turns: bool,
 }
 
 /// Whether connections begin with a PROXY header, version 1 or 2 ([`net::proxy_protocol`](crate::net::proxy_protocol)), before
@@ -156,6 +158,7 @@ impl Default for Config {
             linger: Duration::from_secs(1),
             linger_bytes_max: 32 << 20,
             log_frames: false,
+            time_turns: false,
         }
     }
 }

@@ -10,6 +10,14 @@ use std::{
 
 use mio::{Token, Waker};
 
+use super::{
+    board::{Board, ServerState},
+    metrics::Metrics,
+};
+
+/// How long a loop has to report; one that is busy for longer is late.
+const REPORT_WAIT: Duration = Duration::from_millis(250);
+
 /// What a loop can be told.
 #[derive(Clone, Debug)]
 pub(super) enum Command {
@@ -18,19 +26,29 @@ pub(super) enum Command {
     /// To be answered.
     Probe(Sender<()>),
     ReloadTls(Arc<rustls::ServerConfig>),
+    /// Send a copy of the numbers there.
+    Report(Sender<Metrics>),
 }
 
 /// Speaks to one or several running loops. Cheap to clone; a loop that has ended hears nothing.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    loops: Vec<(Sender<Command>, Arc<Waker>)>,
+    loops: Vec<Line>,
+}
+
+/// The line to one loop.
+#[derive(Clone, Debug)]
+struct Line {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    board: Arc<Board>,
 }
 
 impl Handle {
     /// A handle to one loop, which gets what is sent, and is woken by that token.
     pub(super) fn new(sender: Sender<Command>, registry: &mio::Registry, token: usize) -> std::io::Result<Self> {
         let waker = Arc::new(Waker::new(registry, Token(token))?);
-        Ok(Handle { loops: vec![(sender, waker)] })
+        Ok(Handle { loops: vec![Line { commands: sender, waker, board: Arc::default() }] })
     }
 
     pub(super) fn join(handles: impl IntoIterator<Item = Handle>) -> Self {
@@ -39,11 +57,13 @@ impl Handle {
 
     /// Ends in order: no new connections, Close 1001 to all, at most `Config::grace` until the last is gone.
     pub fn drain(&self) {
+        self.reach(ServerState::Draining);
         self.send(&Command::Drain);
     }
 
     /// Ends now: sockets are closed as they are.
     pub fn stop(&self) {
+        self.reach(ServerState::Draining);
         self.send(&Command::Stop);
     }
 
@@ -67,12 +87,46 @@ impl Handle {
         }
     }
 
+    /// How far the server is. Of several loops, that of the first to end, but until all of them serve, that of the last to start.
+    pub fn state(&self) -> ServerState {
+        let states = || self.loops.iter().map(|line| line.board.state());
+        let first = states().max().unwrap_or(ServerState::Ended);
+        if first == ServerState::Serving { states().min().unwrap_or(first) } else { first }
+    }
+
+    /// What all loops have counted so far: at least everything that happened before the call. Waits for loops that are busy,
+    /// 250 ms at most; then [`Metrics::loops_late`] tells. A loop that has ended keeps its last numbers.
+    pub fn metrics(&self) -> Metrics {
+        let deadline = Instant::now() + REPORT_WAIT;
+        for line in &self.loops {
+            line.board.ask(|reports| line.send(Command::Report(reports)));
+        }
+        let mut sum = Metrics::default();
+        for line in &self.loops {
+            sum.merge(&line.board.collect(deadline));
+        }
+        sum
+    }
+
+    pub(super) fn reach(&self, state: ServerState) {
+        self.loops.iter().for_each(|line| line.board.reach(state));
+    }
+
+    /// The loop has ended with these numbers.
+    pub(super) fn end(&self, metrics: &Metrics) {
+        self.loops.iter().for_each(|line| line.board.end(metrics.clone()));
+    }
+
     fn send(&self, command: &Command) {
-        for (sender, waker) in &self.loops {
-            // Either fails only when the loop has ended.
-            if sender.send(command.clone()).is_ok() {
-                let _ = waker.wake();
-            }
+        self.loops.iter().for_each(|line| line.send(command.clone()));
+    }
+}
+
+impl Line {
+    fn send(&self, command: Command) {
+        // Either fails only when the loop has ended.
+        if self.commands.send(command).is_ok() {
+            let _ = self.waker.wake();
         }
     }
 }

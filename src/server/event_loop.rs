@@ -14,11 +14,12 @@ use super::{
     frame_log::{CurrentConnection, FrameLog},
     kernel::Kernel,
     lobby::{LOBBY_END, Lobby},
+    metrics::{Limit, Metrics, Tally},
 };
 use crate::{
     net::TlsScratch,
     proto::Workspace,
-    session::{ConnId, Handler, Readiness, Sessions, Shared, TURN_BYTES_MAX, TurnHook},
+    session::{ConnId, Counts, Handler, Readiness, Sessions, Shared, TURN_BYTES_MAX, TurnHook},
 };
 
 /// Octets that all sessions of a turn read together, while each has its least share.
@@ -50,6 +51,12 @@ pub(super) struct Loop<K: Kernel, H> {
     pub(super) lobby: Lobby<K::Socket>,
     pub(super) sessions: Sessions<K::Socket>,
     pub(super) handler: H,
+    /// What is counted beside the sessions.
+    pub(super) tally: Tally,
+    /// Turns are timed.
+    timed: bool,
+    /// A turn has begun, at the clock reading of the sessions, whose time is not taken yet.
+    turned: bool,
     commands: Receiver<Command>,
     grace: Duration,
     memory_bytes_max: usize,
@@ -93,6 +100,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             linger: config.linger,
             linger_bytes_max: config.linger_bytes_max,
             turn_bytes: TURN_BYTES_MAX,
+            counts: Counts::default(),
         };
         Loop {
             kernel,
@@ -100,6 +108,9 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             lobby: Lobby::new(config),
             sessions: Sessions::new(shared, hook),
             handler,
+            tally: Tally::default(),
+            timed: config.time_turns,
+            turned: false,
             commands,
             grace: config.grace,
             memory_bytes_max: config.memory_bytes_max,
@@ -135,7 +146,13 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// A failure of the poll itself.
     #[inline]
     pub(super) fn round(&mut self, events: &mut K::Events) -> io::Result<()> {
-        match self.kernel.poll(events, self.timeout()) {
+        // The turn before has ended just now, so timing it costs no clock reading of its own.
+        let now = self.kernel.now();
+        if self.turned {
+            self.turned = false;
+            self.tally.turns.record(now.saturating_duration_since(self.sessions.shared.now));
+        }
+        match self.kernel.poll(events, self.timeout(now)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
@@ -152,8 +169,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     /// How long the poll may sleep.
-    fn timeout(&self) -> Option<Duration> {
-        let now = self.kernel.now();
+    fn timeout(&self, now: Instant) -> Option<Duration> {
         let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
         let own = [self.reception.next_accept(now), self.lobby.next_deadline(), drained].into_iter().flatten();
         own.map(|at| at.saturating_duration_since(now)).chain(self.sessions.poll_timeout(now)).min()
@@ -163,6 +179,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     fn turn(&mut self, events: &K::Events) {
         let now = self.kernel.now();
         self.sessions.shared.now = now;
+        self.turned = self.timed;
         if now >= self.date_due {
             self.date_due = now + DATE_REFRESH;
             self.sessions.shared.workspace.set_date(self.kernel.date());
@@ -219,6 +236,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                 self.shed_warned = Some(now);
                 tracing::warn!(memory_max = self.memory_bytes_max, "memory has run out: closing who holds most");
             }
+            self.tally.refused(Limit::Memory);
             self.sessions.shed(id, &mut self.handler);
             self.reap();
             self.sessions.shared.workspace.trim();
@@ -249,6 +267,10 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                 Command::Probe(answer) => drop(answer.send(())),
                 Command::Drain if self.state == State::Serving => self.drain(),
                 Command::Drain => {}
+                // Whoever asked may have gone.
+                Command::Report(reports) => {
+                    let _ = reports.send(self.metrics());
+                }
             }
         }
     }
@@ -265,6 +287,18 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 }
 
 impl<K: Kernel, H> Loop<K, H> {
+    /// The loop's numbers as they are.
+    pub(super) fn metrics(&self) -> Metrics {
+        let Shared { counts, workspace, .. } = &self.sessions.shared;
+        let memory_bytes = self.sessions.memory_bytes() as u64;
+        let awaiting_proxy_header = self.lobby.len() as u64;
+        Metrics {
+            memory_bytes,
+            awaiting_proxy_header,
+            ..self.tally.report(counts, workspace.flow(), workspace.queued_bytes())
+        }
+    }
+
     /// What the plain page says where to connect.
     pub(super) fn name_urls(&mut self, urls: &[String]) {
         Arc::make_mut(&mut self.reception.settings).policy.urls = urls.to_vec();

@@ -11,11 +11,14 @@ use mio::{Events, Interest, Poll, Registry, Token, net::TcpStream};
 
 use crate::{
     net::{Listener, Socket},
-    session::Readiness,
+    session::{Readiness, Session},
 };
 
 /// Readiness events taken from the kernel at once.
 const EVENTS_MAX: usize = 1024;
+
+const _: () =
+    assert!(size_of::<Session<TcpStream>>() <= 200, "of many peers nearly all are idle: what is rare is boxed");
 
 /// An operating system as one loop sees it. Readiness is edge-triggered: what was told and not acted on is not told again.
 pub(super) trait Kernel {

@@ -18,6 +18,7 @@ use super::{
     config::{Config, ProxyProtocol},
     event_loop::{Loop, WAKER},
     kernel::Kernel,
+    metrics::Limit,
 };
 use crate::{
     net::{
@@ -160,7 +161,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
 
     fn wait_for_header(&mut self, mut socket: K::Socket, peer: SocketAddr, tls: bool, since: Instant) {
         if self.sessions.len() + self.lobby.len() >= self.reception.connections_max() + TURNED_AWAY_MAX {
-            return;
+            return self.tally.refused(Limit::Connections);
         }
         let token = self.lobby.next_token();
         if let Err(error) = self.kernel.register(&mut socket, token) {
@@ -228,6 +229,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     fn refuse(&mut self, peer: SocketAddr, why: &str) {
+        self.tally.proxy_headers_refused += 1;
         tracing::debug!(target: "wslab::conn", %peer, why, "no PROXY header to be believed: dropped");
         if self.reception.is_header_warning_due(self.sessions.shared.now) {
             tracing::warn!(%peer, why, "dropping connections without a PROXY header that can be believed");

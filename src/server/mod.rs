@@ -6,6 +6,7 @@
 mod accept;
 mod admission;
 mod bind;
+mod board;
 mod config;
 mod control;
 mod echo;
@@ -13,12 +14,15 @@ mod event_loop;
 mod frame_log;
 mod kernel;
 mod lobby;
+mod metrics;
 mod workers;
 
 pub use bind::{BindError, Inherited, Server};
+pub use board::ServerState;
 pub use config::{Config, ConfigError, ProxyProtocol};
 pub use control::Handle;
 pub use echo::Echo;
+pub use metrics::{Limit, Metrics, TurnTimes};
 pub use workers::Workers;
 
 #[cfg(test)]

@@ -4,10 +4,13 @@
 //! loop's turn is used up. It owns no buffer; see [`Shared`]. [`Sessions`] are all peers of one loop, whoever polls for them.
 
 mod census;
+mod counts;
 mod handler;
 mod pump;
 mod sessions;
 
+pub(crate) use counts::causes;
+pub use counts::{CloseCause, Counts, HandshakeEnd};
 pub use handler::{ConnId, Handler};
 pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX, Weight};
 pub use sessions::{Readiness, Sessions, TurnHook};

@@ -6,10 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::handler::{ConnId, Handler};
+use super::{
+    counts::{Counts, Ended, Fault},
+    handler::{ConnId, Handler},
+};
 use crate::{
     net::{Discard, Read, Socket, TlsScratch, TlsStream, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Turn, Wait, Workspace, handshake::Refusal},
+    proto::{Closure, Connection, Event, Received, Shutdown, Stage, Turn, Wait, Workspace, handshake::Refusal},
 };
 
 /// One session's share of a turn at most: octets read before the others get theirs.
@@ -36,6 +39,8 @@ pub struct Shared {
     pub linger_bytes_max: usize,
     /// One session's share of the turn: octets read before the others get theirs. Less where there are many.
     pub turn_bytes: usize,
+    /// What they count.
+    pub counts: Counts,
 }
 
 impl Shared {
@@ -81,10 +86,22 @@ pub struct Session<S> {
     peer_ended: bool,
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
-    /// `on_open` was called, so `on_close` will be.
-    opened: bool,
     /// Its last turn brought much.
     is_heavy: bool,
+    life: Life,
+}
+
+/// How far a session has come in its life, as its application and the counts know it.
+#[derive(Debug)]
+struct Life {
+    /// `on_open` was called, so `on_close` will be.
+    opened: bool,
+    /// Where it is counted.
+    stage: Stage,
+    /// What broke underneath it.
+    fault: Option<Fault>,
+    /// It has ended, which is not counted yet.
+    ended: Option<Ended>,
 }
 
 /// How far the end of TCP has come.
@@ -123,8 +140,8 @@ impl<S: Socket> Session<S> {
             writable: true,
             peer_ended: false,
             unsent: None,
-            opened: false,
             is_heavy: false,
+            life: Life { opened: false, stage: Stage::Opening, fault: None, ended: None },
         }
     }
 
@@ -210,6 +227,10 @@ impl<S: Socket> Session<S> {
             return (None, self.linger(shared));
         }
         let (result, budget_left) = self.talk(id, shared, handler, first);
+        let stage = self.connection.stage();
+        if stage != self.life.stage || self.life.ended.is_some() {
+            self.count(stage, &mut shared.counts);
+        }
         if self.transport.wants_write() {
             self.unsent.get_or_insert_with(|| Box::new(shared.now));
         } else if self.unsent.is_some() {
@@ -233,19 +254,19 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, opened, is_heavy } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, is_heavy, life } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         let mut octets_read = 0;
         loop {
-            deliver(&mut turn, id, opened, handler);
+            deliver(&mut turn, id, life, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
                 let sent = transport.ciphertext_sent();
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
-                    Err(error) => *end = broken(id, &error, handler),
+                    Err(error) => *end = broken(id, &error, life, handler),
                 }
                 if transport.ciphertext_sent() != sent {
                     // The socket took some, though perhaps not enough for another record.
@@ -280,7 +301,7 @@ impl<S: Socket> Session<S> {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => *end = broken(id, &error, handler),
+                Err(error) => *end = broken(id, &error, life, handler),
             }
         }
         match end {
@@ -289,7 +310,7 @@ impl<S: Socket> Session<S> {
             End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
-        deliver(&mut turn, id, opened, handler);
+        deliver(&mut turn, id, life, handler);
         (result, in_budget)
     }
 
@@ -351,6 +372,24 @@ impl<S: Socket> Session<S> {
         }
     }
 
+    /// How far the session was when it was last counted: after each pump.
+    pub(super) fn stage(&self) -> Stage {
+        self.life.stage
+    }
+
+    /// Something has happened that is counted.
+    #[cold]
+    fn count(&mut self, stage: Stage, counts: &mut Counts) {
+        let life = &mut self.life;
+        if stage != life.stage {
+            counts.moved(life.stage, stage, life.opened);
+            life.stage = stage;
+        }
+        if let Some(ended) = life.ended.take() {
+            counts.ended(ended);
+        }
+    }
+
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
     #[inline]
     pub fn held_bytes(&self) -> usize {
@@ -380,27 +419,29 @@ impl<S: Socket> Session<S> {
 
 /// The socket, or TLS, can not go on.
 #[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
+fn broken<H: Handler>(id: ConnId, error: &io::Error, life: &mut Life, handler: &mut H) -> End {
     tracing::debug!(target: "wslab::conn", %id, %error, "socket");
     handler.on_error(id, error);
+    life.fault = Some(Fault::of(error));
     End::Broken
 }
 
 /// Hands every event that is due to the application.
 #[inline]
-fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, is_open: &mut bool, handler: &mut H) {
+fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler: &mut H) {
     while let Some(Received { event, sender }) = turn.receive() {
         match event {
             Event::Message(message) => handler.on_message(id, message, sender),
             Event::Pong(payload) => handler.on_pong(id, payload, sender),
             Event::Open(opened) => {
-                *is_open = true;
+                life.opened = true;
                 tracing::debug!(target: "wslab::conn", %id, path = opened.path.escape_default().to_string(), "open");
                 handler.on_open(id, &opened, sender);
             }
             Event::Close(closure) => {
                 log_close(id, &closure);
-                if *is_open {
+                life.ended = Some(Ended::of(&closure, life.fault, life.opened));
+                if life.opened {
                     handler.on_close(id, &closure);
                 } else {
                     handler.on_failed(id, &closure);

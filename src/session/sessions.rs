@@ -191,6 +191,8 @@ impl<S: Socket> Sessions<S> {
         register(session.socket_mut(), id)?;
         let at = session.next_deadline();
         let part = Part::of(&session);
+        self.shared.counts.entered(session.stage());
+        self.shared.workspace.adopt(session.connection());
         entry.insert(Slot { session, generation: id.generation, armed: at, listed: false, part });
         let slots = &self.slots;
         self.census.add(id, part, |other| is_opening(slots, other));
@@ -351,7 +353,10 @@ impl<S: Socket> Sessions<S> {
         let before = self.slots.len();
         for id in self.gone.drain(..) {
             if slot_mut(&mut self.slots, id).is_some() {
-                self.census.remove(self.slots.remove(id.key as usize).part);
+                let slot = self.slots.remove(id.key as usize);
+                self.shared.counts.left(slot.session.stage());
+                self.shared.workspace.forget(slot.session.connection());
+                self.census.remove(slot.part);
                 leave(id);
             }
         }

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod http;
 pub(crate) mod process;
+pub(crate) mod scrape;
 pub(crate) mod table;
 pub(crate) mod wire;
 

@@ -4,6 +4,7 @@ use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync
 
 use super::{
     super::{accept::TURNED_AWAY_MAX, event_loop::Loop},
+    counting::{ends_add_up, gauges_are_true},
     net::{Hold, Net},
     peer::{Peer, head_len},
     scenario::Scenario,
@@ -108,6 +109,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
         server.round(&mut events).expect("the poll does not fail");
         server.handler.is_draining = server.reception.doors().is_empty();
         keep_bounds(&server, &scenario);
+        gauges_are_true(&server);
         rounds += 1;
         assert!(
             rounds < ROUNDS_MAX,
@@ -126,6 +128,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
     assert_eq!(server.handler.open, 0, "opened, and never closed");
     let apps = std::mem::take(&mut server.handler.apps);
     let failed = server.handler.failed;
+    ends_add_up(&server, apps.iter().flatten().count(), failed, machine.borrow().net.accepted);
     drop(server);
 
     let mut machine = machine.borrow_mut();

@@ -38,6 +38,7 @@
 //! TLS handshake when the refusal came made [`Session::pump`](crate::session::Session::pump) run for ever (seed 17 over TLS):
 //! the free socket took nothing, since TLS had not got so far, and that passed for the end of backpressure.
 
+mod counting;
 mod law;
 mod net;
 mod peer;

@@ -1,6 +1,7 @@
 //! A session over a simulated socket: what an application and the peer see of it, however calls are cut and events come.
 
 mod census;
+mod counts;
 mod fairness;
 pub(crate) mod law;
 mod pressure;
@@ -10,7 +11,7 @@ pub(crate) mod tls;
 
 use std::time::{Duration, Instant};
 
-use super::{ConnId, Handler, Shared};
+use super::{ConnId, Counts, Handler, Shared};
 use crate::{
     net::TlsScratch,
     proto::{Closure, Message, MessageKind, Opcode, SendError, Sender, WireHeader, Workspace, handshake::Opened, mask},
@@ -29,6 +30,7 @@ fn shared(now: Instant) -> Shared {
         linger: Duration::from_secs(1),
         linger_bytes_max: 64 << 10,
         turn_bytes: super::TURN_BYTES_MAX,
+        counts: Counts::default(),
     }
 }
 
