@@ -4,6 +4,27 @@
 //! *meant* to be sent, how late the generator was is recorded beside it, and a run in which the generator was the bottleneck
 //! says so. Prints nothing; the command line does.
 
+mod clock;
+mod connect;
+mod errors;
+mod lane;
+mod loader;
 pub mod measured;
+mod pacer;
+mod payload;
+mod piece;
+pub mod plan;
+mod recorder;
+mod schedule;
+mod series;
+mod slow;
+mod sweep;
+mod usage;
 
+pub use errors::Explain;
 pub use measured::{ErrorKind, Interval, Measured, Served, Usage, histogram};
+pub use payload::Payload;
+pub use piece::{Endpoint, Observer, Progress};
+pub use plan::Plan;
+pub use sweep::{Part, sweep};
+pub use usage::Process;

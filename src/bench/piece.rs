@@ -1,0 +1,424 @@
+//! One piece of a run: one target, one phase, one round. Opens the connections, warms up, measures, waits for what is under way,
+//! closes. One thread; every wait ends.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{
+    ErrorKind,
+    clock::{Clock, nanos},
+    connect,
+    errors::{self, Explain},
+    loader::{Loader, Means},
+    measured::Measured,
+    pacer::Pacer,
+    payload::Payload,
+    plan::{HANDSHAKES_MAX, Load, OUTSTANDING_MAX, Pace, Phase, Plan, Scenario, Span},
+    recorder::{Recorder, Surroundings},
+    schedule::Schedule,
+    series::Series,
+    slow::SlowReaders,
+    usage::{Meter, Process, Watched},
+};
+use crate::{
+    client::{Client, Config, Target},
+    proto::CloseCode,
+};
+
+/// Messages that an open loop sends before it looks for answers.
+const BATCH_MAX: usize = 1024;
+/// How long a closing handshake is waited for, and after Ctrl-C an answer.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// Idle connections asked at once.
+const IDLE_BATCH: usize = 16;
+/// How often a connection that leaves messages unanswered is looked for, and progress told.
+const TICK: u64 = 100_000_000;
+
+/// A server under test.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Where it is.
+    pub target: Target,
+    /// How to connect there. Limits and timeouts are the generator's own.
+    pub config: Config,
+    /// Its process, where it runs here and is known.
+    pub process: Option<Process>,
+}
+
+/// What a piece is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) endpoint: &'a Endpoint,
+    pub(super) payload: &'a Payload,
+    pub(super) connections: usize,
+    pub(super) span: Span,
+    /// Of this piece's arrivals.
+    pub(super) seed: u64,
+    pub(super) intervals_max: usize,
+    pub(super) explain: Explain,
+}
+
+/// How far a piece has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Of the span, in thousandths.
+    pub permille: u64,
+    /// Messages that count, so far.
+    pub sent: u64,
+    /// Their answers.
+    pub completed: u64,
+    /// What went wrong.
+    pub errors: u64,
+}
+
+/// Whoever looks on.
+pub trait Observer {
+    /// Whether the run is to end now, with what it has.
+    fn interrupted(&self) -> bool;
+
+    /// A piece begins: this target's, in this phase and round.
+    fn begins(&mut self, target: usize, phase: &Phase, round: usize);
+
+    /// Told ten times a second.
+    fn progress(&mut self, progress: &Progress);
+}
+
+/// Runs it.
+///
+/// # Errors
+/// The system has no poll, timer or randomness to give. What goes wrong with connections is in the result.
+pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Measured> {
+    if task.plan.scenario == Scenario::Connect {
+        return connect::run(task, observer);
+    }
+    let mut piece = Piece::new(task, observer)?;
+    piece.open()?;
+    piece.prepare()?;
+    let wall = match (task.plan.scenario, task.plan.load) {
+        _ if piece.client.handler().opened == 0 => Duration::ZERO,
+        (Scenario::Idle, _) => piece.idle()?,
+        (_, Load::Closed { pipeline }) => piece.closed_loop(pipeline.get())?,
+        (_, Load::Open { rate, arrivals, pace }) => piece.open_loop(Schedule::new(rate, arrivals, task.seed), pace)?,
+    };
+    piece.finish(wall)
+}
+
+struct Piece<'a> {
+    task: &'a Task<'a>,
+    observer: &'a mut dyn Observer,
+    clock: Clock,
+    client: Client<Loader>,
+    slow: Option<SlowReaders>,
+    watched: Option<Watched>,
+    meters: Option<(Meter, Meter)>,
+    next_tick: u64,
+    /// What the span is measured by, for the progress.
+    begun: u64,
+}
+
+impl<'a> Piece<'a> {
+    fn new(task: &'a Task<'a>, observer: &'a mut dyn Observer) -> io::Result<Piece<'a>> {
+        let plan = task.plan;
+        let clock = Clock::start();
+        let means = match plan.scenario {
+            Scenario::Ping => Means::Ping,
+            _ => Means::Message { kind: task.payload.kind(), frame_bytes: plan.fragment.map(|octets| octets.get()) },
+        };
+        let span = match task.span {
+            Span::Time(time) => Some(time),
+            Span::Messages(_) => None,
+        };
+        let recorder = Recorder::new(Series::new(span, task.intervals_max));
+        let timeout = nanos(plan.timeout);
+        let loader = Loader::new(clock, task.payload.clone(), means, plan.check, timeout, recorder, task.explain);
+        let watched = task.endpoint.process.map(Watched::before);
+        let client = Client::new(&config(task), loader)?;
+        Ok(Piece { task, observer, clock, client, slow: None, watched, meters: None, next_tick: 0, begun: 0 })
+    }
+
+    /// Opens all connections, some at a time; ends when each is open or has failed.
+    fn open(&mut self) -> io::Result<()> {
+        let wanted = self.task.connections;
+        let mut begun = 0;
+        loop {
+            let settled = self.client.handler().opened + self.client.handler().failed;
+            while begun < wanted && begun - settled < HANDSHAKES_MAX {
+                begun += 1;
+                match self.client.open(&self.task.endpoint.target) {
+                    Ok(id) => self.client.handler_mut().begun(id),
+                    Err(error) => {
+                        let (kind, words) = errors::unopened(&error, self.task.explain);
+                        let now = self.clock.now();
+                        let loader = self.client.handler_mut();
+                        loader.recorder.error(now, kind, (wanted - begun + 1) as u64, || words);
+                        // The next would fare the same.
+                        begun = wanted;
+                        loader.failed += 1;
+                    }
+                }
+            }
+            let loader = self.client.handler();
+            let under_way = self.client.len() > loader.opened - loader.lost;
+            if (begun == wanted && !under_way) || self.observer.interrupted() {
+                return Ok(());
+            }
+            self.client.turn(Some(Duration::from_millis(50)))?;
+            self.note_opened();
+            self.tick();
+        }
+    }
+
+    fn note_opened(&mut self) {
+        for (id, at) in std::mem::take(&mut self.client.handler_mut().news) {
+            let Some(begun) = self.client.timeline(id).map(|timeline| self.clock.at(timeline.begun)) else { continue };
+            let handshake = at.saturating_sub(begun).max(1);
+            self.client.handler_mut().recorder.handshake.saturating_record(handshake);
+        }
+    }
+
+    /// Between opening and load.
+    fn prepare(&mut self) -> io::Result<()> {
+        if let Some(watched) = &mut self.watched {
+            watched.connected();
+        }
+        if self.task.plan.scenario == Scenario::SlowReader && self.client.handler().opened > 0 {
+            self.slow = Some(SlowReaders::open(self.task, &config(self.task))?);
+        }
+        Ok(())
+    }
+
+    /// What counts begins at this time.
+    fn begin(&mut self, at: u64) {
+        self.client.handler_mut().count_from(at);
+        if let Some(watched) = &mut self.watched {
+            watched.begun();
+        }
+        self.begun = at;
+        let meter = Meter::read();
+        self.meters = Some((meter, meter));
+    }
+
+    fn closed_loop(&mut self, pipeline: usize) -> io::Result<Duration> {
+        let ids = self.client.handler().open_ids();
+        let mut now = self.clock.now();
+        let begin = now + nanos(self.task.plan.warmup);
+        self.client.handler_mut().quota = u64::MAX;
+        if begin == now {
+            self.begin_closed(now);
+        }
+        for id in ids {
+            self.client.handler_mut().start(id, pipeline, now);
+            let _ = self.client.with_handler(id, |loader, mut sender| loader.fill(id, &mut sender, now));
+        }
+        let mut pacer = Pacer::new(Pace::Timer, &self.client)?;
+        loop {
+            now = self.clock.now();
+            if self.meters.is_none() && now >= begin {
+                self.begin_closed(now);
+            }
+            let end = match self.task.span {
+                Span::Time(time) => begin + nanos(time),
+                Span::Messages(_) => u64::MAX,
+            };
+            let done = self.meters.is_some() && (now >= end || self.client.handler().quota == 0);
+            if done || self.is_over() {
+                break;
+            }
+            let next = if self.meters.is_none() { begin } else { end };
+            let sleep = pacer.sleep(next.min(now + TICK), now)?;
+            self.turn(sleep)?;
+        }
+        let loader = self.client.handler_mut();
+        let stopped = loader.quota_ended.unwrap_or_else(|| self.clock.now());
+        loader.quota = 0;
+        Ok(Duration::from_nanos(stopped.saturating_sub(self.begun)))
+    }
+
+    fn begin_closed(&mut self, now: u64) {
+        self.begin(now);
+        if let Span::Messages(messages) = self.task.span {
+            self.client.handler_mut().quota = messages;
+        }
+    }
+
+    fn open_loop(&mut self, mut schedule: Schedule, pace: Pace) -> io::Result<Duration> {
+        let mut pacer = Pacer::new(pace, &self.client)?;
+        let mut ring = self.client.handler().open_ids();
+        let mut at = 0;
+        let mut left = match self.task.span {
+            Span::Messages(messages) => messages,
+            Span::Time(_) => u64::MAX,
+        };
+        let start = self.clock.now();
+        let begin = start + nanos(self.task.plan.warmup);
+        let end = match self.task.span {
+            Span::Time(time) => begin + nanos(time),
+            Span::Messages(_) => u64::MAX,
+        };
+        let mut last_due = begin;
+        let patience = nanos(self.task.plan.timeout);
+        loop {
+            let now = self.clock.now();
+            if ring.len() != self.client.handler().opened - self.client.handler().lost {
+                ring = self.client.handler().open_ids();
+            }
+            if ring.is_empty() {
+                break;
+            }
+            let mut batch = 0;
+            let first = at % ring.len();
+            while batch < BATCH_MAX && left > 0 && start + schedule.peek() <= now && start + schedule.peek() < end {
+                let due = start + schedule.take();
+                if due >= begin {
+                    if self.meters.is_none() {
+                        self.begin(begin);
+                    }
+                    left -= 1;
+                    last_due = due;
+                }
+                batch += 1;
+                at = first + batch;
+                let loader = self.client.handler_mut();
+                if loader.outstanding >= OUTSTANDING_MAX {
+                    loader.recorder.error(now, ErrorKind::Resources, 1, || {
+                        format!("{OUTSTANDING_MAX} messages were under way: those due meanwhile were not sent: lower the rate")
+                    });
+                    continue;
+                }
+                loader.is_due(ring[(at - 1) % ring.len()], Some(due));
+            }
+            // Several for one connection leave together.
+            for offset in 0..batch.min(ring.len()) {
+                let id = ring[(first + offset) % ring.len()];
+                let _ = self.client.with_handler(id, |loader, mut sender| loader.fill(id, &mut sender, now));
+            }
+            let next = start + schedule.peek();
+            let done = left == 0 || (next >= end && now >= end);
+            // So late that nothing of it would be answered in time: the rate was missed, and shows.
+            let hopeless = next.saturating_add(patience) < now;
+            if done || hopeless || self.is_over() {
+                break;
+            }
+            let sleep = if next <= now { Duration::ZERO } else { pacer.sleep(next.min(end), now)? };
+            self.turn(sleep)?;
+        }
+        if self.meters.is_none() {
+            return Ok(Duration::ZERO);
+        }
+        let interrupted = self.observer.interrupted();
+        let ended = if left == 0 { last_due } else { end.min(self.clock.now().max(last_due)) };
+        let ended = if interrupted { last_due } else { ended };
+        Ok(Duration::from_nanos(ended.saturating_sub(begin)))
+    }
+
+    /// Nothing is sent for the span; then everyone is asked once.
+    fn idle(&mut self) -> io::Result<Duration> {
+        let begin = self.clock.now();
+        self.begin(begin);
+        let Span::Time(time) = self.task.span else { return Ok(Duration::ZERO) };
+        while self.clock.now() < begin + nanos(time) && !self.is_over() {
+            self.turn(Duration::from_millis(50))?;
+        }
+        let wall = self.clock.now() - begin;
+        let ids = self.client.handler().open_ids();
+        for (at, id) in ids.into_iter().enumerate() {
+            let now = self.clock.now();
+            let loader = self.client.handler_mut();
+            loader.quota = 1;
+            loader.start(id, 1, now);
+            let _ = self.client.with_handler(id, |loader, mut sender| loader.fill(id, &mut sender, now));
+            if at % IDLE_BATCH == IDLE_BATCH - 1 {
+                // Answers are read in between, so that the last does not wait for all the others.
+                self.turn(Duration::ZERO)?;
+            }
+        }
+        Ok(Duration::from_nanos(wall))
+    }
+
+    #[inline]
+    fn turn(&mut self, sleep: Duration) -> io::Result<()> {
+        self.client.turn(Some(sleep))?;
+        if self.next_tick <= self.clock.at(self.client.now()) {
+            self.tick();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        self.next_tick = now + TICK;
+        if let Some(slow) = &mut self.slow {
+            slow.turn();
+        }
+        for id in self.client.handler().stuck(now) {
+            self.client.handler_mut().blame_timeout();
+            self.client.abort(id);
+        }
+        let recorder = &self.client.handler().recorder;
+        let permille = match self.task.span {
+            _ if self.meters.is_none() => 0,
+            Span::Time(time) => now.saturating_sub(self.begun) * 1000 / nanos(time).max(1),
+            Span::Messages(messages) => recorder.sent * 1000 / messages.max(1),
+        };
+        let (sent, completed, errors) = (recorder.sent, recorder.completed, recorder.errors.count());
+        self.observer.progress(&Progress { permille: permille.min(1000), sent, completed, errors });
+    }
+
+    /// Nobody is left, or nobody wants it any more.
+    fn is_over(&self) -> bool {
+        let loader = self.client.handler();
+        loader.opened == loader.lost || self.observer.interrupted()
+    }
+
+    /// Waits for what is under way, says goodbye, and sums up.
+    fn finish(mut self, wall: Duration) -> io::Result<Measured> {
+        if let Some((_, ended)) = &mut self.meters {
+            *ended = Meter::read();
+        }
+        let interrupted = self.observer.interrupted();
+        let patience = if interrupted { self.task.plan.timeout.min(GOODBYE) } else { self.task.plan.timeout };
+        let deadline = Instant::now() + patience;
+        while self.client.handler().outstanding > 0 && (interrupted || !self.is_over()) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.turn(left.min(Duration::from_millis(50)))?;
+        }
+        let served = self.watched.filter(|_| self.meters.is_some()).map(|watched| watched.ended());
+        let now = self.clock.now();
+        let loader = self.client.handler_mut();
+        loader.give_up(now, !interrupted);
+        loader.closing = true;
+        let connections = loader.opened as u64;
+        for id in loader.open_ids() {
+            let _ = self.client.with_sender(id, |mut sender| sender.close(CloseCode::NORMAL, ""));
+        }
+        self.client.run_until(Instant::now() + GOODBYE)?;
+        let wanted_rate = match self.task.plan.load {
+            Load::Open { rate, .. } => Some(rate),
+            Load::Closed { .. } => None,
+        };
+        let generator = self.meters.map(|(begun, ended)| ended.since(&begun)).unwrap_or_default();
+        let loader = self.client.into_handler();
+        Ok(loader.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served }))
+    }
+}
+
+/// The client's settings: it never stops reading because its own output is stuck, so that a server that does the same can not be
+/// waited for in a circle. The queue is bounded where messages are queued.
+pub(super) fn config(task: &Task<'_>) -> Config {
+    let mut config = task.endpoint.config.clone();
+    let settings = &mut config.settings;
+    settings.limits.queue_high_bytes = usize::MAX;
+    let message_bytes = task.payload.len() as u64 * 2;
+    settings.limits.message_bytes_max = settings.limits.message_bytes_max.max(message_bytes);
+    settings.limits.frame_bytes_max = settings.limits.frame_bytes_max.max(message_bytes);
+    settings.timeouts.handshake = task.plan.timeout;
+    settings.timeouts.write_stall = task.plan.timeout;
+    config
+}
