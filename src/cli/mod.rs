@@ -6,6 +6,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod autobahn_client;
+mod bench;
+mod bench_progress;
+mod bench_units;
 mod certificates;
 mod command;
 mod descriptors;
@@ -76,6 +79,7 @@ fn run_in(
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, environment, out).map(|()| EXIT_OK),
         Some(("ping", matches)) => ping::ping(matches, out, err),
+        Some(("bench", matches)) => bench::bench(matches, out, err),
         Some(("autobahn-client", matches)) => autobahn_client::autobahn_client(matches, out, err),
         Some(("check-config", matches)) => check_config(matches, out).map(|()| EXIT_OK),
         Some(("completions", matches)) => completions(matches, out).map(|()| EXIT_OK),
@@ -141,7 +145,7 @@ fn man(out: &mut dyn Write) -> Result<(), Error> {
             .map_err(|source| Error::System { doing: "write the manual page", source })
     };
     render(&program, "wslab")?;
-    for name in ["serve", "ping", "autobahn-client"] {
+    for name in ["serve", "bench", "ping", "autobahn-client"] {
         if let Some(command) = program.find_subcommand(name) {
             render(command, &format!("wslab-{name}"))?;
         }

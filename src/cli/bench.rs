@@ -1,0 +1,320 @@
+//! `wslab bench`: load on WebSocket servers, and what it measured.
+
+use std::{
+    fs,
+    io::{IsTerminal as _, Write},
+    num::NonZeroUsize,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+
+use super::{
+    bench_progress::Progress,
+    bench_units as units, descriptors,
+    error::{EXIT_CANNOT_START, EXIT_OK, Error},
+    interrupt::Interrupt,
+    peer::{self, Peer, explain},
+    units::parse_duration,
+};
+use crate::{
+    bench::{
+        Endpoint, Measured, Part, Payload, Plan, Process,
+        plan::{Arrivals, Load, Pace, Scenario, Span},
+        sweep,
+    },
+    proto::Settings,
+};
+
+/// Octets of a message that nobody chose.
+const SIZE: usize = 64;
+/// Rounds when several targets are compared.
+const ROUNDS: NonZeroUsize = match NonZeroUsize::new(10) {
+    Some(rounds) => rounds,
+    None => NonZeroUsize::MIN,
+};
+/// How long the measuring takes where neither duration nor number is given.
+const DURATION: Duration = Duration::from_secs(10);
+/// The longest warm-up of a round that nobody chose.
+const WARMUP_MAX: Duration = Duration::from_secs(1);
+/// A target's name may take so long to be looked up.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// The command line's part.
+pub(super) fn command() -> Command {
+    let [url, tls @ ..] = peer::args();
+    Command::new("bench")
+        .about("Load WebSocket servers and measure latency, without coordinated omission")
+        .after_help(
+            "With --rate the loop is open: each message has its time, and latency counts from there, whatever the server does. \
+             Without it the loop is closed: each answer triggers the next message, which hides what a slow server makes others wait.\n\n\
+             Several URLs are taken in turn over --rounds and compared. Ctrl-C ends the run and prints what there is. \
+             Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing could be reached, 4 the run is invalid.",
+        )
+        .arg(url.num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
+        .args(load_args())
+        .args(message_args())
+        .args(target_args())
+        .args(tls.map(|arg| arg.help_heading("Connection")))
+}
+
+fn load_args() -> [Arg; 12] {
+    let heading = "Load";
+    [
+        option("scenario", "NAME")
+            .value_parser(Scenario::ALL.map(Scenario::name))
+            .default_value("echo")
+            .help("echo: messages come back; connect: handshakes; ping: Ping frames; idle: open connections left alone; slow-reader: echo beside peers that hardly read"),
+        option("rate", "N/s").value_parser(units::rate).help("Open loop: messages a second over all connections, such as 10k/s"),
+        option("arrivals", "KIND")
+            .value_parser(["constant", "poisson"])
+            .default_value("constant")
+            .requires("rate")
+            .help("How the times of an open loop are spread"),
+        option("pace", "HOW")
+            .value_parser(["timerfd", "spin"])
+            .default_value("timerfd")
+            .requires("rate")
+            .help("How they are met: sleep until a timer fires, or poll without sleeping for the last 60 µs (takes a free core)"),
+        option("pipeline", "N")
+            .value_parser(value_parser!(NonZeroUsize))
+            .conflicts_with("rate")
+            .help("Closed loop: messages under way on each connection [default: 1]"),
+        option("connections", "N")
+            .short('c')
+            .value_parser(units::connections)
+            .default_value("1")
+            .help("Connections, or a ramp A..B:S from A to B in steps of S, a phase each"),
+        option("duration", "TIME")
+            .short('d')
+            .value_parser(positive)
+            .conflicts_with("count")
+            .help("How long is measured, a target and phase, over all rounds [default: 10s]"),
+        option("count", "N").short('n').value_parser(units::count).help("The same as a number of messages, such as 100k"),
+        option("warmup", "TIME")
+            .short('w')
+            .value_parser(duration)
+            .help("Load that does not count before each round [default: a tenth of the round, at most 1s]"),
+        option("rounds", "N")
+            .value_parser(value_parser!(NonZeroUsize))
+            .help("How often the targets take their turn [default: 1, with several URLs 10]"),
+        option("seed", "N").value_parser(value_parser!(u64)).help("Whence payload and arrivals come [default: the time]"),
+        option("timeout", "TIME")
+            .value_parser(positive)
+            .default_value("10s")
+            .help("How long to wait for an open connection, and for an answer"),
+    ]
+    .map(|arg| arg.help_heading(heading))
+}
+
+fn message_args() -> [Arg; 5] {
+    let heading = "Messages";
+    [
+        option("size", "SIZE")
+            .short('s')
+            .value_parser(units::size)
+            .value_delimiter(',')
+            .action(ArgAction::Append)
+            .help("Octets of a message, such as 64 or 1KiB; several are a phase each [default: 64]"),
+        option("text", "").num_args(0).action(ArgAction::SetTrue).help("Text messages instead of binary ones"),
+        option("payload", "FILE")
+            .value_parser(value_parser!(PathBuf))
+            .conflicts_with("size")
+            .help("Send this file's octets as they are: swapped echoes go unnoticed then"),
+        option("fragment", "SIZE")
+            .value_parser(units::frame_size)
+            .help("Send messages in frames of at most so many octets"),
+        option("no-check", "").num_args(0).action(ArgAction::SetTrue).help("Do not compare answers with what was sent"),
+    ]
+    .map(|arg| arg.help_heading(heading))
+}
+
+fn target_args() -> [Arg; 5] {
+    let heading = "Connection";
+    [
+        option("source", "ADDRESS")
+            .value_parser(units::sources)
+            .action(ArgAction::Append)
+            .help("Connect from this address, or these in turn: 127.0.0.2-127.0.0.9; one has some 28,000 ports"),
+        option("header", "LINE").value_parser(units::header).action(ArgAction::Append).help("Send a further header: \"Name: value\""),
+        option("subprotocol", "NAME").action(ArgAction::Append).help("Offer a subprotocol"),
+        option("pid", "PID")
+            .value_parser(value_parser!(u32))
+            .action(ArgAction::Append)
+            .help("The server's process on this machine: its CPU time and memory are measured too; the first is the first URL's, and so on"),
+        option("spawn", "CMD")
+            .action(ArgAction::Append)
+            .conflicts_with("pid")
+            .help("Start the server with this shell command, wait until it accepts, and end it afterwards; as for --pid"),
+    ]
+    .map(|arg| arg.help_heading(heading))
+}
+
+fn option(name: &'static str, value: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value)
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("expected a duration such as \"10s\" or \"250ms\"")
+}
+
+fn positive(text: &str) -> Result<Duration, &'static str> {
+    duration(text)
+        .ok()
+        .filter(|time| *time >= Duration::from_millis(1))
+        .ok_or("expected a duration of 1ms or more such as \"10s\"")
+}
+
+/// The plan that the options make.
+fn plan(matches: &ArgMatches, targets: usize) -> Result<Plan, Error> {
+    let word = |name| matches.get_one::<String>(name).map_or("", String::as_str);
+    let scenario = Scenario::ALL.into_iter().find(|one| one.name() == word("scenario")).unwrap_or(Scenario::Echo);
+    let load = match matches.get_one::<f64>("rate") {
+        Some(&rate) => Load::Open {
+            rate,
+            arrivals: if word("arrivals") == "poisson" { Arrivals::Poisson } else { Arrivals::Constant },
+            pace: if word("pace") == "spin" { Pace::Spin } else { Pace::Timer },
+        },
+        None => Load::Closed { pipeline: matches.get_one("pipeline").copied().unwrap_or(NonZeroUsize::MIN) },
+    };
+    let seed = matches.get_one("seed").copied().unwrap_or_else(clock_seed);
+    let rounds = matches.get_one("rounds").copied();
+    let rounds: NonZeroUsize = rounds.unwrap_or(if targets > 1 { ROUNDS } else { NonZeroUsize::MIN });
+    let span = match matches.get_one::<u64>("count") {
+        Some(&messages) => Span::Messages(messages),
+        None => Span::Time(matches.get_one("duration").copied().unwrap_or(DURATION)),
+    };
+    let warmup = matches.get_one("warmup").copied().unwrap_or_else(|| match span {
+        Span::Time(time) => (time / u32::try_from(rounds.get()).unwrap_or(u32::MAX) / 10).min(WARMUP_MAX),
+        Span::Messages(_) => Duration::ZERO,
+    });
+    let plan = Plan {
+        scenario,
+        load,
+        connections: matches.get_one::<Vec<NonZeroUsize>>("connections").cloned().unwrap_or_default(),
+        payloads: payloads(matches, seed)?,
+        span,
+        warmup: if scenario == Scenario::Idle { Duration::ZERO } else { warmup },
+        timeout: matches.get_one("timeout").copied().unwrap_or(DURATION),
+        rounds,
+        seed,
+        check: !matches.get_flag("no-check"),
+        fragment: matches.get_one("fragment").copied(),
+    };
+    plan.judge().map_err(|error| Error::Setting(format!("wslab: {error}")))?;
+    Ok(plan)
+}
+
+fn payloads(matches: &ArgMatches, seed: u64) -> Result<Vec<Payload>, Error> {
+    let text = matches.get_flag("text");
+    if let Some(path) = matches.get_one::<PathBuf>("payload") {
+        let octets = fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
+        if octets.len() > units::MESSAGE_BYTES_MAX as usize {
+            return Err(Error::Setting(format!("wslab: --payload {}: more than 16 MiB", path.display())));
+        }
+        let payload = Payload::fixed(octets, text).ok_or_else(|| {
+            Error::Setting(format!("wslab: --payload {}: not UTF-8: send it without --text", path.display()))
+        })?;
+        return Ok(vec![payload]);
+    }
+    let sizes = matches.get_many::<usize>("size").map_or_else(|| vec![SIZE], |sizes| sizes.copied().collect());
+    Ok(sizes.into_iter().map(|size| Payload::random(size, text, seed)).collect())
+}
+
+fn clock_seed() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// What every connection to this server is made with.
+fn endpoint(peer: &Peer, matches: &ArgMatches, process: Option<Process>) -> Result<Endpoint, Error> {
+    let mut config = peer.config(Settings::default())?;
+    config.sources = matches.get_many::<Vec<_>>("source").into_iter().flatten().flatten().copied().collect();
+    config.headers = matches.get_many::<(String, String)>("header").into_iter().flatten().cloned().collect();
+    config.subprotocols = matches.get_many::<String>("subprotocol").into_iter().flatten().cloned().collect();
+    Ok(Endpoint { target: peer.resolve(LOOKUP)?, config, process })
+}
+
+/// Runs the command.
+pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Write) -> Result<i32, Error> {
+    let peers = Peer::all(matches);
+    let plan = plan(matches, peers.len())?;
+    let pids: Vec<u32> = matches.get_many("pid").into_iter().flatten().copied().collect();
+    let mut processes = Vec::new();
+    for pid in pids {
+        let process = Process::find(pid);
+        processes.push(process.ok_or_else(|| {
+            Error::Setting(format!("wslab: --pid {pid}: there is no such process here, or it may not be looked at"))
+        })?);
+    }
+    let endpoints = peers
+        .iter()
+        .enumerate()
+        .map(|(at, peer)| endpoint(peer, matches, processes.get(at).copied()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
+        let _ = writeln!(err, "wslab: {warning}");
+    }
+    let interrupt = Interrupt::note()?;
+    let urls: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
+    let mut progress = Progress::new(&interrupt, std::io::stderr().is_terminal(), &urls, &plan);
+    let parts = sweep(&plan, &endpoints, explain, &mut progress, &mut |_| false)
+        .map_err(|source| Error::System { doing: "generate load", source })?;
+    drop(progress);
+    for part in &parts {
+        summary(out, &urls, part);
+    }
+    let reached = parts.iter().any(|part| part.measured.completed > 0);
+    if reached || interrupt.seen() {
+        return Ok(EXIT_OK);
+    }
+    let why = parts.iter().find_map(|part| Some((part.target, part.measured.errors.values().next()?)));
+    if let Some((target, (_, words))) = why {
+        let _ = writeln!(err, "wslab: cannot measure {}: {words}", urls.get(target).map_or("", String::as_str));
+    }
+    Ok(EXIT_CANNOT_START)
+}
+
+fn summary(out: &mut dyn Write, urls: &[String], part: &Part) {
+    let Measured { sent, completed, wall, .. } = part.measured;
+    let rate = completed as f64 / wall.as_secs_f64().max(1e-9);
+    let _ = writeln!(
+        out,
+        "{} phase {} round {}: {sent} sent, {completed} answered, {rate:.0}/s",
+        urls.get(part.target).map_or("", String::as_str),
+        part.phase,
+        part.round
+    );
+    let m = &part.measured;
+    for (name, h) in
+        [("response", &m.response), ("service", &m.service), ("late", &m.lateness), ("handshake", &m.handshake)]
+    {
+        if !h.is_empty() {
+            let us = |q: f64| h.value_at_quantile(q) as f64 / 1e3;
+            let _ = writeln!(
+                out,
+                "  {name:9} p50 {:.1} p90 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us",
+                us(0.5),
+                us(0.9),
+                us(0.99),
+                us(0.999),
+                h.max() as f64 / 1e3
+            );
+        }
+    }
+    let g = m.generator;
+    let per = |cpu: Duration| cpu.as_nanos() as f64 / 1e3 / (sent.max(1) as f64);
+    let _ = writeln!(
+        out,
+        "  generator cpu {:.0} %, {:.3} us a message, run queue {:?}",
+        100.0 * g.cpu.as_secs_f64() / g.wall.as_secs_f64().max(1e-9),
+        per(g.cpu),
+        g.run_queue
+    );
+    if let Some(served) = m.served {
+        let _ = writeln!(out, "  server cpu {:.3} us a message, {:?}", per(served.cpu), served);
+    }
+    for (kind, (count, words)) in &m.errors {
+        let _ = writeln!(out, "  {count} x {kind:?}: {words}");
+    }
+}
