@@ -7,6 +7,7 @@
 mod clock;
 mod connect;
 mod errors;
+pub mod floor;
 mod lane;
 mod loader;
 pub mod measured;
@@ -15,6 +16,7 @@ mod payload;
 mod piece;
 pub mod plan;
 mod recorder;
+mod reflector;
 mod schedule;
 mod series;
 mod slow;

@@ -12,7 +12,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::{
     bench_progress::Progress,
-    bench_units as units, descriptors,
+    bench_spawn::Spawned,
+    bench_units as units,
+    bench_until::{self, Until},
+    descriptors,
     error::{EXIT_CANNOT_START, EXIT_OK, Error},
     interrupt::Interrupt,
     peer::{self, Peer, explain},
@@ -20,7 +23,8 @@ use super::{
 };
 use crate::{
     bench::{
-        Endpoint, Measured, Part, Payload, Plan, Process,
+        Endpoint, Measured, Payload, Plan, Process,
+        floor::{self, Calibration},
         plan::{Arrivals, Load, Pace, Scenario, Span},
         sweep,
     },
@@ -38,6 +42,8 @@ const ROUNDS: NonZeroUsize = match NonZeroUsize::new(10) {
 const DURATION: Duration = Duration::from_secs(10);
 /// The longest warm-up of a round that nobody chose.
 const WARMUP_MAX: Duration = Duration::from_secs(1);
+/// The shortest time for each part of a calibration.
+const CALIBRATION_MIN: Duration = Duration::from_millis(500);
 /// A target's name may take so long to be looked up.
 const LOOKUP: Duration = Duration::from_secs(10);
 
@@ -52,14 +58,14 @@ pub(super) fn command() -> Command {
              Several URLs are taken in turn over --rounds and compared. Ctrl-C ends the run and prints what there is. \
              Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing could be reached, 4 the run is invalid.",
         )
-        .arg(url.num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
+        .arg(url.required(false).required_unless_present("calibrate").num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
         .args(load_args())
         .args(message_args())
         .args(target_args())
         .args(tls.map(|arg| arg.help_heading("Connection")))
 }
 
-fn load_args() -> [Arg; 12] {
+fn load_args() -> [Arg; 15] {
     let heading = "Load";
     [
         option("scenario", "NAME")
@@ -86,6 +92,7 @@ fn load_args() -> [Arg; 12] {
             .value_parser(units::connections)
             .default_value("1")
             .help("Connections, or a ramp A..B:S from A to B in steps of S, a phase each"),
+        option("until", "LATENCY").value_parser(bench_until::parse).help("End a ramp after the first phase of which this is so: p99>15ms"),
         option("duration", "TIME")
             .short('d')
             .value_parser(positive)
@@ -104,6 +111,14 @@ fn load_args() -> [Arg; 12] {
             .value_parser(positive)
             .default_value("10s")
             .help("How long to wait for an open connection, and for an answer"),
+        option("floor", "TIME")
+            .value_parser(duration)
+            .default_value("500ms")
+            .help("How long the floor is measured before the run, against an in-process null echo; 0s: not at all"),
+        option("calibrate", "")
+            .num_args(0)
+            .action(ArgAction::SetTrue)
+            .help("Measure the floor, the pacing and the generator's own work, and no server"),
     ]
     .map(|arg| arg.help_heading(heading))
 }
@@ -227,42 +242,47 @@ fn clock_seed() -> u64 {
 }
 
 /// What every connection to this server is made with.
-fn endpoint(peer: &Peer, matches: &ArgMatches, process: Option<Process>) -> Result<Endpoint, Error> {
+fn endpoint(peer: &Peer, matches: &ArgMatches) -> Result<Endpoint, Error> {
     let mut config = peer.config(Settings::default())?;
     config.sources = matches.get_many::<Vec<_>>("source").into_iter().flatten().flatten().copied().collect();
     config.headers = matches.get_many::<(String, String)>("header").into_iter().flatten().cloned().collect();
     config.subprotocols = matches.get_many::<String>("subprotocol").into_iter().flatten().cloned().collect();
-    Ok(Endpoint { target: peer.resolve(LOOKUP)?, config, process })
+    Ok(Endpoint { target: peer.resolve(LOOKUP)?, config, process: None })
 }
 
 /// Runs the command.
 pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Write) -> Result<i32, Error> {
     let peers = Peer::all(matches);
     let plan = plan(matches, peers.len())?;
-    let pids: Vec<u32> = matches.get_many("pid").into_iter().flatten().copied().collect();
-    let mut processes = Vec::new();
-    for pid in pids {
-        let process = Process::find(pid);
-        processes.push(process.ok_or_else(|| {
-            Error::Setting(format!("wslab: --pid {pid}: there is no such process here, or it may not be looked at"))
-        })?);
-    }
-    let endpoints = peers
-        .iter()
-        .enumerate()
-        .map(|(at, peer)| endpoint(peer, matches, processes.get(at).copied()))
-        .collect::<Result<Vec<_>, _>>()?;
-    if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
-        let _ = writeln!(err, "wslab: {warning}");
-    }
     let interrupt = Interrupt::note()?;
     let urls: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let mut progress = Progress::new(&interrupt, std::io::stderr().is_terminal(), &urls, &plan);
-    let parts = sweep(&plan, &endpoints, explain, &mut progress, &mut |_| false)
-        .map_err(|source| Error::System { doing: "generate load", source })?;
+    let span = matches.get_one::<Duration>("floor").copied().unwrap_or_default();
+    let failed = |source| Error::System { doing: "generate load", source };
+    if matches.get_flag("calibrate") {
+        let calibration = floor::calibrate(&plan, span.max(CALIBRATION_MIN), explain, &mut progress).map_err(failed)?;
+        drop(progress);
+        tell_calibration(out, &calibration);
+        return Ok(EXIT_OK);
+    }
+    let mut endpoints = peers.iter().map(|peer| endpoint(peer, matches)).collect::<Result<Vec<_>, _>>()?;
+    let _servers = processes(matches, &mut endpoints, &interrupt)?;
+    if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
+        let _ = writeln!(err, "wslab: {warning}");
+    }
+    let floor =
+        if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
+    let until = matches.get_one::<Until>("until").copied();
+    let parts =
+        sweep(&plan, &endpoints, explain, &mut progress, &mut |parts| until.is_some_and(|until| until.holds(parts)))
+            .map_err(failed)?;
     drop(progress);
+    if let Some(floor) = floor {
+        summary(out, "floor", &floor);
+    }
     for part in &parts {
-        summary(out, &urls, part);
+        let url = urls.get(part.target).map_or("", String::as_str);
+        summary(out, &format!("{url} phase {} round {}", part.phase, part.round), &part.measured);
     }
     let reached = parts.iter().any(|part| part.measured.completed > 0);
     if reached || interrupt.seen() {
@@ -275,17 +295,42 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     Ok(EXIT_CANNOT_START)
 }
 
-fn summary(out: &mut dyn Write, urls: &[String], part: &Part) {
-    let Measured { sent, completed, wall, .. } = part.measured;
+/// The targets' processes: named, or started here, which end with the value returned.
+fn processes(matches: &ArgMatches, endpoints: &mut [Endpoint], interrupt: &Interrupt) -> Result<Vec<Spawned>, Error> {
+    let commands: Vec<&String> = matches.get_many("spawn").into_iter().flatten().collect();
+    let pids: Vec<u32> = matches.get_many("pid").into_iter().flatten().copied().collect();
+    if commands.len().max(pids.len()) > endpoints.len() {
+        return Err(Error::Setting(
+            "wslab: more --pid or --spawn than URLs: each belongs to the URL of its place".to_owned(),
+        ));
+    }
+    let mut servers = Vec::new();
+    for (endpoint, command) in endpoints.iter_mut().zip(commands) {
+        let mut server = Spawned::start(command)?;
+        server.wait_until_ready(endpoint.target.addrs(), interrupt)?;
+        endpoint.process = Process::find(server.pid());
+        servers.push(server);
+    }
+    for (endpoint, pid) in endpoints.iter_mut().zip(pids) {
+        let process = Process::find(pid);
+        let unknown = || format!("wslab: --pid {pid}: there is no such process here, or it may not be looked at");
+        endpoint.process = Some(process.ok_or_else(|| Error::Setting(unknown()))?);
+    }
+    Ok(servers)
+}
+
+fn tell_calibration(out: &mut dyn Write, calibration: &Calibration) {
+    let Calibration { closed, paced, pipelined, clock } = calibration;
+    summary(out, "floor, one message under way", closed);
+    summary(out, "floor, 1,000 messages a second", paced);
+    summary(out, "floor, 256 messages under way", pipelined);
+    let _ = writeln!(out, "a clock reading: {} ns", clock.as_nanos());
+}
+
+fn summary(out: &mut dyn Write, name: &str, m: &Measured) {
+    let &Measured { sent, completed, wall, .. } = m;
     let rate = completed as f64 / wall.as_secs_f64().max(1e-9);
-    let _ = writeln!(
-        out,
-        "{} phase {} round {}: {sent} sent, {completed} answered, {rate:.0}/s",
-        urls.get(part.target).map_or("", String::as_str),
-        part.phase,
-        part.round
-    );
-    let m = &part.measured;
+    let _ = writeln!(out, "{name}: {sent} sent, {completed} answered, {rate:.0}/s");
     for (name, h) in
         [("response", &m.response), ("service", &m.service), ("late", &m.lateness), ("handshake", &m.handshake)]
     {

@@ -8,7 +8,9 @@
 mod autobahn_client;
 mod bench;
 mod bench_progress;
+mod bench_spawn;
 mod bench_units;
+mod bench_until;
 mod certificates;
 mod command;
 mod descriptors;
