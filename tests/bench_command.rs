@@ -1,0 +1,161 @@
+//! `wslab bench` as a shell runs it: what it prints, and how it exits.
+
+use std::{process::Command, time::Duration};
+
+use rustix::process::Signal;
+
+use super::{
+    Peer, echo,
+    support::process::{Ended, Process, Serve, wslab},
+};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = wslab(&std::env::temp_dir());
+    command.arg("bench").args(args);
+    // The shell of --spawn is looked for along it.
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+fn bench(args: &[&str]) -> Ended {
+    Process::start(&mut command(args)).wait()
+}
+
+/// It ended with this code and one line on stderr that says this.
+#[track_caller]
+fn check_refusal(ended: &Ended, code: i32, said: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains(said), "{ended:?}");
+}
+
+#[test]
+fn what_makes_no_plan_is_a_usage_error() {
+    let url = "ws://127.0.0.1:1/";
+    for (args, said) in [
+        (&[][..], "required"),
+        (&[url, "--rate", "fast"], "messages a second"),
+        (&[url, "--rate", "100M/s"], "the rate must lie between"),
+        (&[url, "--rate", "1k/s", "--pipeline", "2"], "cannot be used with"),
+        (&[url, "--arrivals", "poisson"], "--rate"),
+        (&[url, "-d", "1s", "-n", "5"], "cannot be used with"),
+        (&[url, "-d", "10"], "expected a duration"),
+        (&[url, "-c", "5..1:1"], "a ramp"),
+        (&[url, "-s", "1EiB"], "expected a size"),
+        (&[url, "--scenario", "ping", "-s", "1KiB"], "a Ping carries at most 125 octets"),
+        (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
+        (&[url, "--until", "p99<1s"], "expected a latency"),
+        (&[url, "--source", "nowhere"], "expected an address"),
+        (&[url, "--pid", "4294967295"], "no such process"),
+        (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
+        (&["http://127.0.0.1/"], "write ws:// instead of http://"),
+    ] {
+        check_refusal(&bench(args), 2, said);
+    }
+}
+
+#[test]
+fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
+    let quick = ["-d", "100ms", "--floor", "0s"];
+    let serve = Serve::start(&[]);
+    let wss = format!("wss://localhost:{}/wss", serve.wss_addr().port());
+    let as_ws = format!("ws://{}/", serve.wss_addr());
+    let as_wss = format!("wss://{}/", serve.ws_addr());
+    let ca = serve.ca();
+    let ca = ca.to_str().unwrap();
+    for (args, said) in [
+        (
+            &["ws://127.0.0.1:1/"][..],
+            "cannot measure ws://127.0.0.1:1/: connection refused: nobody listens on that port",
+        ),
+        (&["ws://nowhere.invalid/"], "cannot look up nowhere.invalid"),
+        (&[&wss, "--cacert", "/nonexistent.pem"], "/nonexistent.pem"),
+        (&[&as_wss, "--insecure"], "is it a ws:// port?"),
+        (&[&as_ws], "the response is malformed"),
+        (&["ws://127.0.0.1:1/", "--source", "192.0.2.1"], "--source"),
+        (&["ws://127.0.0.1:1/", "--payload", "/nonexistent"], "cannot read /nonexistent"),
+        (&["ws://127.0.0.1:1/", "--spawn", "false"], "ended before it accepted"),
+    ] {
+        check_refusal(&bench(&[&quick[..], args].concat()), 3, said);
+    }
+    // Another authority than the one that issued the certificate.
+    let other = Serve::start(&[]);
+    let ended = bench(&[&quick[..], &[&wss, "--cacert", other.ca().to_str().unwrap()]].concat());
+    check_refusal(&ended, 3, "the certificate's issuer is not trusted");
+    let ended = bench(&[&quick[..], &[&wss, "--cacert", ca]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn ctrl_c_prints_what_there_is() {
+    let peer = Peer::start(echo());
+    let mut process = Process::start(&mut command(&[&peer.url(), "-d", "60s", "-w", "0s", "--floor", "0s"]));
+    // There is nothing to wait for but time: stderr tells of progress on a terminal only.
+    std::thread::sleep(Duration::from_millis(1500));
+    process.signal(Signal::INT);
+    let line = process.stdout_line();
+    let ended = process.wait();
+    assert!(line.contains(&peer.url()), "{line}");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn connections_come_from_the_sources_and_bring_headers() {
+    use std::sync::{Arc, Mutex};
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let requests = seen.clone();
+    let addr = super::stranger(move |mut socket| {
+        use std::io::{Read as _, Write as _};
+        let mut octets = [0; 4096];
+        let read = socket.read(&mut octets).unwrap_or(0);
+        let from = socket.peer_addr().unwrap().ip().to_string();
+        requests.lock().unwrap().push((from, String::from_utf8_lossy(&octets[..read]).into_owned()));
+        let _ = socket.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n");
+    });
+    let url = format!("ws://{addr}/");
+    let args = [
+        &url,
+        "--source",
+        "127.0.0.2-127.0.0.4",
+        "--header",
+        "X-Load: yes",
+        "--subprotocol",
+        "one",
+        "--subprotocol",
+        "two",
+    ];
+    let ended = bench(&[&args[..], &["-c", "6", "-d", "100ms", "--floor", "0s"]].concat());
+    check_refusal(&ended, 3, "403 Forbidden");
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort();
+    let from: Vec<&str> = seen.iter().map(|(from, _)| from.as_str()).collect();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3", "127.0.0.4", "127.0.0.4"]);
+    assert!(
+        seen.iter().all(|(_, head)| head.contains("X-Load: yes") && head.contains("Sec-WebSocket-Protocol: one, two")),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_spawned_server_is_measured_and_ended() {
+    let folder = Serve::folder_of_its_own();
+    // A free port, for a moment; somebody else may take it only by chance.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("ws://127.0.0.1:{port}/");
+    let spawn = format!(
+        "env HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
+        folder.path().display(),
+        env!("CARGO_BIN_EXE_wslab")
+    );
+    let ended = bench(&[&url, "-d", "300ms", "--floor", "100ms", "--spawn", &spawn]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("server cpu"), "{ended:?}");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");
+}
+
+#[test]
+fn a_calibration_needs_no_server() {
+    let ended = bench(&["--calibrate"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("256 messages under way") && ended.stdout.contains("clock"), "{ended:?}");
+}
