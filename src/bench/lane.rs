@@ -72,7 +72,9 @@ impl Lane {
     #[inline]
     pub(super) fn is_due(&mut self, intended: Option<u64>) {
         self.due += 1;
-        self.times.extend(intended);
+        if let Some(intended) = intended {
+            self.times.push_back(intended);
+        }
     }
 
     /// The number of the message to queue next.

@@ -269,6 +269,11 @@ impl<H: Handler> Client<H> {
         self.dials.get(id.key as usize).filter(|dial| dial.generation == id.generation).map(|dial| &dial.timeline)
     }
 
+    /// The socket of a connection.
+    pub fn socket(&self, id: ConnId) -> Option<&TcpStream> {
+        self.sessions.get(id).map(crate::session::Session::socket)
+    }
+
     /// Connections there are, those that are opening or closing included.
     pub fn len(&self) -> usize {
         self.sessions.len()
