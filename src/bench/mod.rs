@@ -4,6 +4,15 @@
 //! *meant* to be sent, how late the generator was is recorded beside it, and a run in which the generator was the bottleneck
 //! says so. Prints nothing; the command line does.
 
+pub mod comparison;
+pub mod figures;
+pub mod fingerprint;
 pub mod measured;
+pub mod run;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod synthetic;
+pub mod verdict;
 
+pub use fingerprint::Fingerprint;
 pub use measured::{ErrorKind, Interval, Measured, Served, Usage, histogram};
