@@ -5,8 +5,11 @@
 //! says so. Prints nothing; the command line does.
 
 mod clock;
+pub mod comparison;
 mod connect;
 mod errors;
+pub mod figures;
+pub mod fingerprint;
 pub mod floor;
 mod lane;
 mod loader;
@@ -17,13 +20,19 @@ mod piece;
 pub mod plan;
 mod recorder;
 mod reflector;
+pub mod run;
 mod schedule;
 mod series;
 mod slow;
+pub mod stats;
 mod sweep;
+#[cfg(test)]
+pub(crate) mod synthetic;
 mod usage;
+pub mod verdict;
 
 pub use errors::Explain;
+pub use fingerprint::Fingerprint;
 pub use measured::{ErrorKind, Interval, Measured, Served, Usage, histogram};
 pub use payload::Payload;
 pub use piece::{Endpoint, Observer, Progress};
