@@ -82,14 +82,15 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
     let other = Serve::start(&[]);
     let ended = bench(&[&quick[..], &[&wss, "--cacert", other.ca().to_str().unwrap()]].concat());
     check_refusal(&ended, 3, "the certificate's issuer is not trusted");
-    let ended = bench(&[&quick[..], &[&wss, "--cacert", ca]].concat());
+    let ended = bench(&[&quick[..], &["--allow-invalid", &wss, "--cacert", ca]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[test]
 fn ctrl_c_prints_what_there_is() {
     let peer = Peer::start(echo());
-    let mut process = Process::start(&mut command(&[&peer.url(), "-d", "60s", "-w", "0s", "--floor", "0s"]));
+    let mut process =
+        Process::start(&mut command(&[&peer.url(), "-d", "60s", "-w", "0s", "--floor", "0s", "--allow-invalid"]));
     // There is nothing to wait for but time: stderr tells of progress on a terminal only.
     std::thread::sleep(Duration::from_millis(1500));
     process.signal(Signal::INT);
@@ -97,6 +98,19 @@ fn ctrl_c_prints_what_there_is() {
     let ended = process.wait();
     assert!(line.contains(&peer.url()), "{line}");
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn a_rate_that_can_not_be_met_is_invalid_and_exit_4() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [&url, "--rate", "10M/s", "-d", "200ms", "--timeout", "300ms", "--floor", "0s"];
+    let ended = bench(&args);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.stdout.contains("INVALID") && ended.stdout.contains("messages/s were wanted"), "{ended:?}");
+    let ended = bench(&[&args[..], &["--allow-invalid"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("INVALID"), "{ended:?}");
 }
 
 #[test]
@@ -147,7 +161,7 @@ fn a_spawned_server_is_measured_and_ended() {
         folder.path().display(),
         env!("CARGO_BIN_EXE_wslab")
     );
-    let ended = bench(&[&url, "-d", "300ms", "--floor", "100ms", "--spawn", &spawn]);
+    let ended = bench(&[&url, "-d", "300ms", "--floor", "100ms", "--allow-invalid", "--spawn", &spawn]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("server cpu"), "{ended:?}");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");

@@ -18,8 +18,11 @@ use super::{
 };
 use crate::client::{Config, Target};
 
-/// Beyond it the one thread of the null echo would be what is measured.
+/// Beyond it the one thread of the null echo would be what is measured: messages a second, and octets.
 const RATE_MAX: f64 = 10_000.0;
+const OCTETS_MAX: f64 = 100e6;
+/// How long an answer is waited for: the null echo has nothing to do that takes longer.
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// The rate at which pacing is judged.
 const PACED_RATE: f64 = 1_000.0;
 /// Messages under way where the generator's own work is measured.
@@ -40,16 +43,22 @@ pub struct Calibration {
     pub clock: Duration,
 }
 
-/// The floor of a run with this plan: its first payload, one connection, and its rate up to 10,000/s.
+/// The floor of a run with this plan: its first payload, one connection, and its rate up to 10,000/s and
+/// 100 MB/s.
 ///
 /// # Errors
 /// No socket, thread, poll or timer.
 pub fn floor(plan: &Plan, span: Duration, explain: Explain, observer: &mut dyn Observer) -> io::Result<Measured> {
     let load = match plan.load {
-        Load::Open { rate, arrivals, pace } => Load::Open { rate: rate.min(RATE_MAX), arrivals, pace },
+        Load::Open { rate, arrivals, pace } => Load::Open { rate: rate.min(rate_max(plan)), arrivals, pace },
         Load::Closed { .. } => Load::Closed { pipeline: NonZeroUsize::MIN },
     };
     measure(plan, load, span, explain, observer)
+}
+
+fn rate_max(plan: &Plan) -> f64 {
+    let octets = plan.payloads.first().map_or(0, Payload::len).max(1);
+    RATE_MAX.min(OCTETS_MAX / octets as f64)
 }
 
 /// All that there is to know of generator and machine; `span` for each of its parts.
@@ -90,6 +99,7 @@ fn measure(
     let plan = Plan {
         scenario: Scenario::Echo,
         load,
+        timeout: TIMEOUT,
         warmup: (span / 5).min(Duration::from_millis(200)),
         fragment: None,
         ..plan.clone()

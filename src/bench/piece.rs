@@ -258,7 +258,7 @@ impl<'a> Piece<'a> {
             Span::Time(time) => begin + nanos(time),
             Span::Messages(_) => u64::MAX,
         };
-        let mut last_due = begin;
+        let (mut last_due, mut last_sent) = (begin, begin);
         let patience = nanos(self.task.plan.timeout);
         loop {
             let now = self.clock.now();
@@ -267,6 +267,10 @@ impl<'a> Piece<'a> {
             }
             if ring.is_empty() {
                 break;
+            }
+            while now >= begin && start + schedule.peek() < begin {
+                // What is left of the warm-up when its time is over does not count, and is not sent: the load begins on time.
+                schedule.take();
             }
             let mut batch = 0;
             let first = at % ring.len();
@@ -295,10 +299,13 @@ impl<'a> Piece<'a> {
                 let id = ring[(first + offset) % ring.len()];
                 let _ = self.client.with_handler(id, |loader, mut sender| loader.fill(id, &mut sender, now));
             }
+            if batch > 0 {
+                last_sent = self.clock.at(self.client.now());
+            }
             let next = start + schedule.peek();
             let done = left == 0 || (next >= end && now >= end);
-            // So late that nothing of it would be answered in time: the rate was missed, and shows.
-            let hopeless = next.saturating_add(patience) < now;
+            // So late that the rate was missed, and shows.
+            let hopeless = self.meters.is_some() && next.saturating_add(patience) < now;
             if done || hopeless || self.is_over() {
                 break;
             }
@@ -308,10 +315,9 @@ impl<'a> Piece<'a> {
         if self.meters.is_none() {
             return Ok(Duration::ZERO);
         }
-        let interrupted = self.observer.interrupted();
-        let ended = if left == 0 { last_due } else { end.min(self.clock.now().max(last_due)) };
-        let ended = if interrupted { last_due } else { ended };
-        Ok(Duration::from_nanos(ended.saturating_sub(begin)))
+        // A generator that was late took longer than it was to, and its rate shows it.
+        let ended = if self.clock.now() < end { last_due } else { end };
+        Ok(Duration::from_nanos(ended.max(last_sent).saturating_sub(begin)))
     }
 
     /// Nothing is sent for the span; then everyone is asked once.

@@ -52,6 +52,11 @@ impl Process {
         process.status("VmRSS:").map(|_| process)
     }
 
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// CPU time so far.
     pub(super) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();

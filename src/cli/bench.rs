@@ -12,21 +12,23 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::{
     bench_progress::Progress,
+    bench_record::Draft,
     bench_spawn::Spawned,
     bench_units as units,
     bench_until::{self, Until},
     descriptors,
-    error::{EXIT_CANNOT_START, EXIT_OK, Error},
+    error::{EXIT_INVALID, EXIT_OK, Error},
     interrupt::Interrupt,
     peer::{self, Peer, explain},
     units::parse_duration,
 };
 use crate::{
     bench::{
-        Endpoint, Measured, Payload, Plan, Process,
+        Endpoint, Measured, Part, Payload, Plan, Process,
         floor::{self, Calibration},
         plan::{Arrivals, Load, Pace, Scenario, Span},
         sweep,
+        verdict::Verdict,
     },
     proto::Settings,
 };
@@ -65,7 +67,7 @@ pub(super) fn command() -> Command {
         .args(tls.map(|arg| arg.help_heading("Connection")))
 }
 
-fn load_args() -> [Arg; 15] {
+fn load_args() -> [Arg; 16] {
     let heading = "Load";
     [
         option("scenario", "NAME")
@@ -115,6 +117,10 @@ fn load_args() -> [Arg; 15] {
             .value_parser(duration)
             .default_value("500ms")
             .help("How long the floor is measured before the run, against an in-process null echo; 0s: not at all"),
+        option("allow-invalid", "")
+            .num_args(0)
+            .action(ArgAction::SetTrue)
+            .help("Exit as if the run were valid when it is not; it says INVALID all the same"),
         option("calibrate", "")
             .num_args(0)
             .action(ArgAction::SetTrue)
@@ -145,7 +151,7 @@ fn message_args() -> [Arg; 5] {
     .map(|arg| arg.help_heading(heading))
 }
 
-fn target_args() -> [Arg; 5] {
+fn target_args() -> [Arg; 7] {
     let heading = "Connection";
     [
         option("source", "ADDRESS")
@@ -154,6 +160,8 @@ fn target_args() -> [Arg; 5] {
             .help("Connect from this address, or these in turn: 127.0.0.2-127.0.0.9; one has some 28,000 ports"),
         option("header", "LINE").value_parser(units::header).action(ArgAction::Append).help("Send a further header: \"Name: value\""),
         option("subprotocol", "NAME").action(ArgAction::Append).help("Offer a subprotocol"),
+        option("name", "NAME").action(ArgAction::Append).help("What to call a target in tables; the first is the first URL's, and so on"),
+        option("reference", "TARGET").help("The target that the others are compared to, by name or URL [default: the first]"),
         option("pid", "PID")
             .value_parser(value_parser!(u32))
             .action(ArgAction::Append)
@@ -234,6 +242,10 @@ fn payloads(matches: &ArgMatches, seed: u64) -> Result<Vec<Payload>, Error> {
         return Ok(vec![payload]);
     }
     let sizes = matches.get_many::<usize>("size").map_or_else(|| vec![SIZE], |sizes| sizes.copied().collect());
+    if let Some(twice) = sizes.iter().enumerate().find(|(at, size)| sizes.iter().take(*at).any(|other| other == *size))
+    {
+        return Err(Error::Setting(format!("wslab: --size {}: given twice", twice.1)));
+    }
     Ok(sizes.into_iter().map(|size| Payload::random(size, text, seed)).collect())
 }
 
@@ -270,6 +282,7 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
         let _ = writeln!(err, "wslab: {warning}");
     }
+    let draft = Draft::new(matches, &plan, &endpoints)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
     let until = matches.get_one::<Until>("until").copied();
@@ -277,22 +290,35 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
         sweep(&plan, &endpoints, explain, &mut progress, &mut |parts| until.is_some_and(|until| until.holds(parts)))
             .map_err(failed)?;
     drop(progress);
-    if let Some(floor) = floor {
-        summary(out, "floor", &floor);
+    if let Some(unreached) = unreached(&parts, &urls).filter(|_| !interrupt.seen()) {
+        return Err(unreached);
     }
-    for part in &parts {
-        let url = urls.get(part.target).map_or("", String::as_str);
-        summary(out, &format!("{url} phase {} round {}", part.phase, part.round), &part.measured);
+    let run = draft.finish(&plan, floor, parts, interrupt.seen());
+    let verdict = Verdict::of(&run);
+    for piece in &run.pieces {
+        let url = urls.get(piece.target).map_or("", String::as_str);
+        summary(out, &format!("{url} phase {} round {}", piece.phase, piece.round), &piece.measured);
     }
-    let reached = parts.iter().any(|part| part.measured.completed > 0);
-    if reached || interrupt.seen() {
-        return Ok(EXIT_OK);
+    for warning in &verdict.warnings {
+        let _ = writeln!(err, "wslab: {warning}");
     }
-    let why = parts.iter().find_map(|part| Some((part.target, part.measured.errors.values().next()?)));
-    if let Some((target, (_, words))) = why {
-        let _ = writeln!(err, "wslab: cannot measure {}: {words}", urls.get(target).map_or("", String::as_str));
+    for finding in &verdict.invalid {
+        let _ = writeln!(out, "INVALID: {}", finding.words);
     }
-    Ok(EXIT_CANNOT_START)
+    Ok(if verdict.is_valid() || matches.get_flag("allow-invalid") { EXIT_OK } else { EXIT_INVALID })
+}
+
+/// Where nothing was measured, the first reason.
+fn unreached(parts: &[Part], urls: &[String]) -> Option<Error> {
+    if parts.iter().any(|part| part.measured.completed > 0) {
+        return None;
+    }
+    let (target, words) = parts.iter().find_map(|part| {
+        let (_, words) = part.measured.errors.values().next()?;
+        Some((part.target, words))
+    })?;
+    let url = urls.get(target).map_or("", String::as_str);
+    Some(Error::Unreached(format!("wslab: cannot measure {url}: {words}")))
 }
 
 /// The targets' processes: named, or started here, which end with the value returned.

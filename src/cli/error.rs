@@ -11,6 +11,9 @@ pub(super) const EXIT_USAGE: i32 = 2;
 /// A port, a file or a certificate that cannot be used.
 pub(super) const EXIT_CANNOT_START: i32 = 3;
 
+/// A measurement that can not be believed.
+pub(super) const EXIT_INVALID: i32 = 4;
+
 /// Why the program ends before its work.
 #[derive(Debug)]
 pub(super) enum Error {

@@ -8,6 +8,7 @@
 mod autobahn_client;
 mod bench;
 mod bench_progress;
+mod bench_record;
 mod bench_spawn;
 mod bench_units;
 mod bench_until;
