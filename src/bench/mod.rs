@@ -13,6 +13,7 @@ pub mod fingerprint;
 pub mod floor;
 mod lane;
 mod loader;
+mod loops;
 pub mod measured;
 mod pacer;
 mod payload;

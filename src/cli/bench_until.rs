@@ -51,14 +51,43 @@ impl Until {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::synthetic;
 
     #[test]
     fn a_percentile_or_the_maximum_over_a_duration() {
         assert_eq!(parse("p99>15ms"), Ok(Until { quantile: 0.99, over: Duration::from_millis(15) }));
-        assert_eq!(parse("p99.9 > 1s"), Ok(Until { quantile: 0.999, over: Duration::from_secs(1) }));
+        assert_eq!(parse("p99.9 > 1s"), Ok(Until { quantile: 99.9 / 100.0, over: Duration::from_secs(1) }));
         assert_eq!(parse("max>2s"), Ok(Until { quantile: 1.0, over: Duration::from_secs(2) }));
         for text in ["p99", "p99<1s", "p100>1s", "p0>1s", "p>1s", "mean>1s", "p99>15", "pNaN>1s", ""] {
             assert!(parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_ramp_ends_when_one_target_is_too_slow_over_all_its_rounds() {
+        // 1 to 1,000 µs in both rounds of the second target; the first is faster.
+        let part = |target: usize, round: usize| {
+            let mut nanos = 0;
+            let step = if target == 1 { 1000 } else { 100 };
+            let measured = synthetic::open_loop(1000, || {
+                nanos += step;
+                nanos
+            });
+            Part { target, phase: 0, round, measured }
+        };
+        let parts = [part(0, 0), part(1, 0), part(1, 1), part(0, 1)];
+        for (text, expected) in [
+            ("p50>400us", true),
+            ("p50>600us", false),
+            ("p99>980us", true),
+            ("p99>995us", false),
+            ("max>999us", true),
+            ("max>1100us", false),
+            // Of 2,000 samples two lie beyond it.
+            ("p99.9>1us", false),
+        ] {
+            assert_eq!(parse(text).unwrap().holds(&parts), expected, "{text}");
+        }
+        assert!(!parse("max>1ns").unwrap().holds(&[]));
     }
 }
