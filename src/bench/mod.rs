@@ -5,6 +5,7 @@
 //! says so. Prints nothing; the command line does.
 
 pub mod comparison;
+pub mod document;
 pub mod figures;
 pub mod fingerprint;
 pub mod measured;
