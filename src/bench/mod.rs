@@ -4,11 +4,14 @@
 //! *meant* to be sent, how late the generator was is recorded beside it, and a run in which the generator was the bottleneck
 //! says so. Prints nothing; the command line does.
 
+pub mod assertion;
 pub mod comparison;
 pub mod document;
 pub mod figures;
 pub mod fingerprint;
 pub mod measured;
+pub mod merge;
+pub mod outcome;
 pub mod run;
 pub mod stats;
 #[cfg(test)]
