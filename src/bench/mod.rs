@@ -4,9 +4,11 @@
 //! *meant* to be sent, how late the generator was is recorded beside it, and a run in which the generator was the bottleneck
 //! says so. Prints nothing; the command line does.
 
+pub mod assertion;
 mod clock;
 pub mod comparison;
 mod connect;
+pub mod document;
 mod errors;
 pub mod figures;
 pub mod fingerprint;
@@ -15,6 +17,8 @@ mod lane;
 mod loader;
 mod loops;
 pub mod measured;
+pub mod merge;
+pub mod outcome;
 mod pacer;
 mod payload;
 mod piece;

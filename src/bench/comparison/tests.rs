@@ -22,9 +22,9 @@ fn simulated(seed: u64, samples: u64, factor: f64, prepare: impl Fn(&mut SharedM
 fn runs_with_a_difference(factor: f64, prepare: impl Fn(&mut SharedMachine)) -> usize {
     (0..100)
         .filter(|seed| {
-            let compared = compare(&simulated(1000 + seed, 2_000, factor, &prepare));
-            // p50, p90 and p99 at least, CPU and memory (which are the same here).
-            assert!(compared.len() >= 5, "{compared:?}");
+            let compared = compare(&simulated(1000 + seed, 1_000, factor, &prepare));
+            // p50, p90, p99, and the memory, which is the same here.
+            assert!(compared.len() >= 4, "{compared:?}");
             compared.iter().any(|one| one.ratio.difference() != Difference::NoneSeen)
         })
         .count()
@@ -48,9 +48,9 @@ fn a_against_a_shows_no_difference_in_95_of_100_runs_on_a_steadier_machine() {
 fn a_against_a_and_a_tenth_is_found() {
     let found = runs_with_a_difference(1.1, |machine| machine.slow_rounds = 0.0);
     assert!(found >= 95, "{found}");
-    // Where every tenth round is 37 % slower, the same 10 rounds show less.
+    // Where one round in twenty is 37 % slower, 10 rounds show it half of the time: no more can be known from them.
     let found = runs_with_a_difference(1.1, |machine| machine.slow_rounds = 0.05);
-    assert!(found >= 60, "{found}");
+    assert!(found >= 40, "{found}");
 }
 
 #[test]
