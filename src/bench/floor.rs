@@ -50,14 +50,16 @@ pub struct Calibration {
 /// No socket, thread, poll or timer.
 pub fn floor(plan: &Plan, span: Duration, explain: Explain, observer: &mut dyn Observer) -> io::Result<Measured> {
     let load = match plan.load {
-        Load::Open { rate, arrivals, pace } => Load::Open { rate: rate.min(rate_max(plan)), arrivals, pace },
+        Load::Open { rate, arrivals, pace } => {
+            Load::Open { rate: rate.min(rate_max(plan.payloads.first())), arrivals, pace }
+        }
         Load::Closed { .. } => Load::Closed { pipeline: NonZeroUsize::MIN },
     };
     measure(plan, load, span, explain, observer)
 }
 
-fn rate_max(plan: &Plan) -> f64 {
-    let octets = plan.payloads.first().map_or(0, Payload::len).max(1);
+fn rate_max(payload: Option<&Payload>) -> f64 {
+    let octets = payload.map_or(0, Payload::len).max(1);
     RATE_MAX.min(OCTETS_MAX / octets as f64)
 }
 
@@ -126,4 +128,17 @@ fn clock_cost() -> Duration {
         black_box(Instant::now());
     }
     begun.elapsed() / READINGS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_null_echo_is_asked_for_no_more_than_it_can_do() {
+        for (octets, rate) in [(0, 10_000.0), (64, 10_000.0), (100_000, 1_000.0), (1 << 20, 100e6 / 1_048_576.0)] {
+            assert_eq!(rate_max(Some(&Payload::random(octets, false, 1))), rate, "{octets}");
+        }
+        assert_eq!(rate_max(None), 10_000.0);
+    }
 }
