@@ -151,6 +151,20 @@ fn connections_come_from_the_sources_and_bring_headers() {
 }
 
 #[test]
+fn running_out_of_descriptors_says_what_to_do() {
+    let peer = Peer::start(echo());
+    let mut limited = Command::new("sh");
+    limited.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // Soft and hard limit, so that it can not be raised.
+    limited.args(["-c", "ulimit -n 60; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_wslab"), "bench", &peer.url()]);
+    limited.args(["-c", "100", "-d", "100ms", "--floor", "0s", "--allow-invalid"]);
+    let ended = Process::start(&mut limited).wait();
+    assert_eq!(ended.code, Some(0), "those that were opened are measured: {ended:?}");
+    assert!(ended.stderr.contains("the system allows 60 open files"), "{ended:?}");
+    assert!(ended.stdout.contains("Resources") && ended.stdout.contains("ulimit -n"), "{ended:?}");
+}
+
+#[test]
 fn a_spawned_server_is_measured_and_ended() {
     let folder = Serve::folder_of_its_own();
     // A free port, for a moment; somebody else may take it only by chance.

@@ -13,7 +13,7 @@ use super::{
     measured::{ErrorKind, Measured},
     pacer::Pacer,
     piece::{Observer, Progress, Task, config},
-    plan::{HANDSHAKES_MAX, Load, Pace, Span},
+    plan::{HANDSHAKES_MAX, Load, Span},
     recorder::{Recorder, Surroundings},
     schedule::Schedule,
     series::Series,
@@ -122,12 +122,12 @@ pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Me
         rest_until: 0,
         begun: 0,
     };
-    let (rate, pace) = match task.plan.load {
-        Load::Open { rate, arrivals, pace } => (Some(Schedule::new(rate, arrivals, task.seed)), pace),
-        Load::Closed { .. } => (None, Pace::Timer),
+    let schedule = match task.plan.load {
+        Load::Open { rate, arrivals, .. } => Some(Schedule::new(rate, arrivals, task.seed)),
+        Load::Closed { .. } => None,
     };
     let mut meters = None;
-    let wall = run.drive(rate, pace, observer, &mut || {
+    let wall = run.drive(schedule, observer, &mut || {
         if let Some(watched) = &mut watched {
             watched.connected();
             watched.begun();
@@ -149,11 +149,10 @@ impl Run<'_> {
     fn drive(
         &mut self,
         mut schedule: Option<Schedule>,
-        pace: Pace,
         observer: &mut dyn Observer,
         on_begin: &mut dyn FnMut(),
     ) -> io::Result<Duration> {
-        let mut pacer = Pacer::new(pace, &self.client)?;
+        let mut pacer = Pacer::new(self.task.plan.load.pace(), &self.client)?;
         let start = self.clock.now();
         let begin = start + nanos(self.task.plan.warmup);
         let (end, mut left) = match self.task.span {
@@ -162,7 +161,7 @@ impl Run<'_> {
         };
         let mut waiting: VecDeque<u64> = VecDeque::new();
         let mut next_tick = start;
-        let mut last_due = begin;
+        let (mut last_due, mut last_begun) = (begin, begin);
         loop {
             let now = self.clock.now();
             if !self.counting && now >= begin {
@@ -179,7 +178,7 @@ impl Run<'_> {
                     let Some(due) = waiting.pop_front() else { break };
                     let counts = due >= begin;
                     left -= u64::from(counts);
-                    last_due = last_due.max(due);
+                    (last_due, last_begun) = (last_due.max(due), now);
                     self.begin_one(Attempt { intended: Some(due), counts }, now);
                 }
             } else {
@@ -210,7 +209,7 @@ impl Run<'_> {
             }
         }
         let stopped = if left == 0 { last_due } else { end.min(self.clock.now()) };
-        Ok(Duration::from_nanos(stopped.saturating_sub(begin)))
+        Ok(Duration::from_nanos(stopped.max(last_begun).saturating_sub(begin)))
     }
 
     /// Returns whether it was begun.

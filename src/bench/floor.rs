@@ -13,7 +13,7 @@ use super::{
     measured::Measured,
     payload::Payload,
     piece::{self, Endpoint, Observer, Task},
-    plan::{Arrivals, Load, Pace, Plan, Scenario, Span},
+    plan::{Arrivals, Load, Plan, Scenario, Span},
     reflector,
 };
 use crate::client::{Config, Target};
@@ -73,10 +73,7 @@ pub fn calibrate(
     explain: Explain,
     observer: &mut dyn Observer,
 ) -> io::Result<Calibration> {
-    let pace = match plan.load {
-        Load::Open { pace, .. } => pace,
-        Load::Closed { .. } => Pace::Timer,
-    };
+    let pace = plan.load.pace();
     let mut measure = |load| measure(plan, load, span, explain, observer);
     Ok(Calibration {
         closed: measure(Load::Closed { pipeline: NonZeroUsize::MIN })?,

@@ -5,9 +5,8 @@ use std::{io, time::Duration};
 use super::{
     clock::nanos,
     measured::ErrorKind,
-    pacer::Pacer,
     piece::Piece,
-    plan::{OUTSTANDING_MAX, Pace, Span},
+    plan::{OUTSTANDING_MAX, Span},
     schedule::Schedule,
 };
 
@@ -31,7 +30,6 @@ impl Piece<'_> {
             self.client.handler_mut().start(id, pipeline, now);
             let _ = self.client.with_handler(id, |loader, mut sender| loader.fill(id, &mut sender, now));
         }
-        let mut pacer = Pacer::new(Pace::Timer, &self.client)?;
         loop {
             now = self.clock.now();
             if self.meters.is_none() && now >= begin {
@@ -46,7 +44,7 @@ impl Piece<'_> {
                 break;
             }
             let next = if self.meters.is_none() { begin } else { end };
-            let sleep = pacer.sleep(next.min(now + TICK), now)?;
+            let sleep = self.pacer.sleep(next.min(now + TICK), now)?;
             self.turn(sleep)?;
         }
         let loader = self.client.handler_mut();
@@ -62,8 +60,7 @@ impl Piece<'_> {
         }
     }
 
-    pub(super) fn open_loop(&mut self, mut schedule: Schedule, pace: Pace) -> io::Result<Duration> {
-        let mut pacer = Pacer::new(pace, &self.client)?;
+    pub(super) fn open_loop(&mut self, mut schedule: Schedule) -> io::Result<Duration> {
         let mut ring = self.client.handler().open_ids();
         let mut at = 0;
         let mut left = match self.task.span {
@@ -127,7 +124,7 @@ impl Piece<'_> {
             if done || hopeless || self.is_over() {
                 break;
             }
-            let sleep = if next <= now { Duration::ZERO } else { pacer.sleep(next.min(end), now)? };
+            let sleep = if next <= now { Duration::ZERO } else { self.pacer.sleep(next.min(end), now)? };
             self.turn(sleep)?;
         }
         if self.meters.is_none() {

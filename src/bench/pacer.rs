@@ -17,6 +17,8 @@ use crate::{client::Client, session::Handler};
 
 /// How long before the time the spinning begins: longer than nearly every wake-up takes.
 const SPIN: u64 = 60_000;
+/// Descriptors that are kept free of connections.
+const SPARE: usize = 4;
 /// The longest sleep: signals and deadlines are looked at in between.
 const SLEEP_MAX: Duration = Duration::from_millis(50);
 
@@ -34,6 +36,13 @@ impl Pacer {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         client.watch(&mut SourceFd(&timer.as_raw_fd()))?;
         Ok(Pacer { timer, pace, armed: None })
+    }
+
+    /// Takes some descriptors, for as long as the value lives: when connections have taken all others, those are left for looking into
+    /// `/proc`.
+    pub(super) fn reserve(&self) -> io::Result<[OwnedFd; SPARE]> {
+        let another = || self.timer.try_clone();
+        Ok([another()?, another()?, another()?, another()?])
     }
 
     /// How long the poll may sleep so as to be awake at `next`; the timer is set for it. Both times by the same clock, in nanoseconds.

@@ -12,6 +12,7 @@ use super::{
     errors::{self, Explain},
     loader::{Loader, Means},
     measured::Measured,
+    pacer::Pacer,
     payload::Payload,
     plan::{HANDSHAKES_MAX, Load, Phase, Plan, Scenario, Span},
     recorder::{Recorder, Surroundings},
@@ -95,7 +96,7 @@ pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Me
         _ if piece.client.handler().opened == 0 => Duration::ZERO,
         (Scenario::Idle, _) => piece.idle()?,
         (_, Load::Closed { pipeline }) => piece.closed_loop(pipeline.get())?,
-        (_, Load::Open { rate, arrivals, pace }) => piece.open_loop(Schedule::new(rate, arrivals, task.seed), pace)?,
+        (_, Load::Open { rate, arrivals, .. }) => piece.open_loop(Schedule::new(rate, arrivals, task.seed))?,
     };
     piece.finish(wall)
 }
@@ -105,6 +106,7 @@ pub(super) struct Piece<'a> {
     pub(super) observer: &'a mut dyn Observer,
     pub(super) clock: Clock,
     pub(super) client: Client<Loader>,
+    pub(super) pacer: Pacer,
     slow: Option<SlowReaders>,
     watched: Option<Watched>,
     pub(super) meters: Option<(Meter, Meter)>,
@@ -130,11 +132,13 @@ impl<'a> Piece<'a> {
         let loader = Loader::new(clock, task.payload.clone(), means, plan.check, timeout, recorder, task.explain);
         let watched = task.endpoint.process.map(Watched::before);
         let client = Client::new(&config(task), loader)?;
-        Ok(Piece { task, observer, clock, client, slow: None, watched, meters: None, next_tick: 0, begun: 0 })
+        let pacer = Pacer::new(plan.load.pace(), &client)?;
+        Ok(Piece { task, observer, clock, client, pacer, slow: None, watched, meters: None, next_tick: 0, begun: 0 })
     }
 
     /// Opens all connections, some at a time; ends when each is open or has failed.
     fn open(&mut self) -> io::Result<()> {
+        let _spare = self.pacer.reserve()?;
         let wanted = self.task.connections;
         let mut begun = 0;
         loop {

@@ -89,6 +89,16 @@ pub enum Load {
     },
 }
 
+impl Load {
+    /// How a sleep ends.
+    pub fn pace(self) -> Pace {
+        match self {
+            Load::Open { pace, .. } => pace,
+            Load::Closed { .. } => Pace::Timer,
+        }
+    }
+}
+
 /// How the times of an open loop are spread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrivals {

@@ -18,7 +18,7 @@ use super::{
     bench_until::{self, Until},
     descriptors,
     error::{EXIT_INVALID, EXIT_OK, Error},
-    interrupt::Interrupt,
+    interrupt::{EXIT_INTERRUPTED, Interrupt},
     peer::{self, Peer, explain},
     units::parse_duration,
 };
@@ -292,6 +292,9 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     drop(progress);
     if let Some(unreached) = unreached(&parts, &urls).filter(|_| !interrupt.seen()) {
         return Err(unreached);
+    }
+    if parts.is_empty() {
+        return Ok(EXIT_INTERRUPTED);
     }
     let run = draft.finish(&plan, floor, parts, interrupt.seen());
     let verdict = Verdict::of(&run);

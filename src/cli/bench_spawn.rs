@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpStream},
+    os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -35,6 +36,8 @@ impl Spawned {
             // The shell becomes the server, so that the number is the server's.
             .arg(format!("exec {command}"))
             .stdin(Stdio::null())
+            // Ctrl-C is for us: the server ends when its last connection has been measured.
+            .process_group(0)
             .stdout(Stdio::from(stderr))
             .spawn()
             .map_err(fail)?;
