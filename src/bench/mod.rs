@@ -7,6 +7,7 @@
 pub mod assertion;
 pub mod comparison;
 pub mod document;
+pub mod export;
 pub mod figures;
 pub mod fingerprint;
 pub mod measured;

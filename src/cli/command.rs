@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::{
     autobahn_client,
     options::{KEYS, Key, Options},
-    ping,
+    ping, report,
     settings::Raw,
 };
 
@@ -21,6 +21,7 @@ pub(super) fn wslab() -> Command {
         .arg_required_else_help(true)
         .subcommand(serve())
         .subcommand(ping::command())
+        .subcommand(report::command())
         .subcommand(autobahn_client::command())
         .subcommand(
             Command::new("check-config")
