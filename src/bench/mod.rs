@@ -10,6 +10,7 @@ pub mod comparison;
 mod connect;
 pub mod document;
 mod errors;
+pub mod export;
 pub mod figures;
 pub mod fingerprint;
 pub mod floor;

@@ -11,24 +11,26 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::{
+    bench_calibration,
+    bench_output::{self, Output},
     bench_progress::Progress,
-    bench_record::Draft,
+    bench_record,
     bench_spawn::Spawned,
     bench_units as units,
     bench_until::{self, Until},
     descriptors,
-    error::{EXIT_INVALID, EXIT_OK, Error},
+    error::{EXIT_OK, Error},
     interrupt::{EXIT_INTERRUPTED, Interrupt},
     peer::{self, Peer, explain},
     units::parse_duration,
 };
 use crate::{
     bench::{
-        Endpoint, Measured, Part, Payload, Plan, Process,
-        floor::{self, Calibration},
+        Endpoint, Part, Payload, Plan, Process,
+        document::SCHEMA,
+        floor,
         plan::{Arrivals, Load, Pace, Scenario, Span},
         sweep,
-        verdict::Verdict,
     },
     proto::Settings,
 };
@@ -60,14 +62,15 @@ pub(super) fn command() -> Command {
              Several URLs are taken in turn over --rounds and compared. Ctrl-C ends the run and prints what there is. \
              Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing could be reached, 4 the run is invalid.",
         )
-        .arg(url.required(false).required_unless_present("calibrate").num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
+        .arg(url.required(false).required_unless_present_any(["calibrate", "print-schema"]).num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
         .args(load_args())
         .args(message_args())
         .args(target_args())
         .args(tls.map(|arg| arg.help_heading("Connection")))
+        .args(bench_output::args())
 }
 
-fn load_args() -> [Arg; 16] {
+fn load_args() -> [Arg; 15] {
     let heading = "Load";
     [
         option("scenario", "NAME")
@@ -117,13 +120,11 @@ fn load_args() -> [Arg; 16] {
             .value_parser(duration)
             .default_value("500ms")
             .help("How long the floor is measured before the run, against an in-process null echo; 0s: not at all"),
-        option("allow-invalid", "")
-            .num_args(0)
-            .action(ArgAction::SetTrue)
-            .help("Exit as if the run were valid when it is not; it says INVALID all the same"),
         option("calibrate", "")
             .num_args(0)
             .action(ArgAction::SetTrue)
+            .conflicts_with_all(["url", "scenario", "until", "spawn", "pid"])
+            .conflicts_with_all(bench_output::args().iter().map(Arg::get_id))
             .help("Measure the floor, the pacing and the generator's own work, and no server"),
     ]
     .map(|arg| arg.help_heading(heading))
@@ -161,7 +162,7 @@ fn target_args() -> [Arg; 7] {
         option("header", "LINE").value_parser(units::header).action(ArgAction::Append).help("Send a further header: \"Name: value\""),
         option("subprotocol", "NAME").action(ArgAction::Append).help("Offer a subprotocol"),
         option("name", "NAME").action(ArgAction::Append).help("What to call a target in tables; the first is the first URL's, and so on"),
-        option("reference", "TARGET").help("The target that the others are compared to, by name or URL [default: the first]"),
+        option("reference", "TARGET").help("The target that the others are compared to, by its number from 1, its name or its URL [default: the first]"),
         option("pid", "PID")
             .value_parser(value_parser!(u32))
             .action(ArgAction::Append)
@@ -263,7 +264,17 @@ fn endpoint(peer: &Peer, matches: &ArgMatches) -> Result<Endpoint, Error> {
 }
 
 /// Runs the command.
-pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Write) -> Result<i32, Error> {
+pub(super) fn bench(
+    matches: &ArgMatches,
+    no_color: bool,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<i32, Error> {
+    if matches.get_flag("print-schema") {
+        let _ = out.write_all(SCHEMA.as_bytes());
+        return Ok(EXIT_OK);
+    }
+    let output = Output::from(matches)?;
     let peers = Peer::all(matches);
     let plan = plan(matches, peers.len())?;
     let interrupt = Interrupt::note()?;
@@ -274,7 +285,7 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     if matches.get_flag("calibrate") {
         let calibration = floor::calibrate(&plan, span.max(CALIBRATION_MIN), explain, &mut progress).map_err(failed)?;
         drop(progress);
-        tell_calibration(out, &calibration);
+        bench_calibration::tell(out, &calibration);
         return Ok(EXIT_OK);
     }
     let mut endpoints = peers.iter().map(|peer| endpoint(peer, matches)).collect::<Result<Vec<_>, _>>()?;
@@ -282,7 +293,7 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
         let _ = writeln!(err, "wslab: {warning}");
     }
-    let draft = Draft::new(matches, &plan, &endpoints)?;
+    let run = bench_record::begin(matches, &plan, &endpoints)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
     let until = matches.get_one::<Until>("until").copied();
@@ -296,19 +307,8 @@ pub(super) fn bench(matches: &ArgMatches, out: &mut dyn Write, err: &mut dyn Wri
     if parts.is_empty() {
         return Ok(EXIT_INTERRUPTED);
     }
-    let run = draft.finish(&plan, floor, parts, interrupt.seen());
-    let verdict = Verdict::of(&run);
-    for piece in &run.pieces {
-        let url = urls.get(piece.target).map_or("", String::as_str);
-        summary(out, &format!("{url} phase {} round {}", piece.phase, piece.round), &piece.measured);
-    }
-    for warning in &verdict.warnings {
-        let _ = writeln!(err, "wslab: {warning}");
-    }
-    for finding in &verdict.invalid {
-        let _ = writeln!(out, "INVALID: {}", finding.words);
-    }
-    Ok(if verdict.is_valid() || matches.get_flag("allow-invalid") { EXIT_OK } else { EXIT_INVALID })
+    let run = bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen());
+    output.conclude(&run, bench_output::may_paint(no_color), out, err)
 }
 
 /// Where nothing was measured, the first reason.
@@ -346,49 +346,4 @@ fn processes(matches: &ArgMatches, endpoints: &mut [Endpoint], interrupt: &Inter
         endpoint.process = Some(process.ok_or_else(|| Error::Setting(unknown()))?);
     }
     Ok(servers)
-}
-
-fn tell_calibration(out: &mut dyn Write, calibration: &Calibration) {
-    let Calibration { closed, paced, pipelined, clock } = calibration;
-    summary(out, "floor, one message under way", closed);
-    summary(out, "floor, 1,000 messages a second", paced);
-    summary(out, "floor, 256 messages under way", pipelined);
-    let _ = writeln!(out, "a clock reading: {} ns", clock.as_nanos());
-}
-
-fn summary(out: &mut dyn Write, name: &str, m: &Measured) {
-    let &Measured { sent, completed, wall, .. } = m;
-    let rate = completed as f64 / wall.as_secs_f64().max(1e-9);
-    let _ = writeln!(out, "{name}: {sent} sent, {completed} answered, {rate:.0}/s");
-    for (name, h) in
-        [("response", &m.response), ("service", &m.service), ("late", &m.lateness), ("handshake", &m.handshake)]
-    {
-        if !h.is_empty() {
-            let us = |q: f64| h.value_at_quantile(q) as f64 / 1e3;
-            let _ = writeln!(
-                out,
-                "  {name:9} p50 {:.1} p90 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us",
-                us(0.5),
-                us(0.9),
-                us(0.99),
-                us(0.999),
-                h.max() as f64 / 1e3
-            );
-        }
-    }
-    let g = m.generator;
-    let per = |cpu: Duration| cpu.as_nanos() as f64 / 1e3 / (sent.max(1) as f64);
-    let _ = writeln!(
-        out,
-        "  generator cpu {:.0} %, {:.3} us a message, run queue {:?}",
-        100.0 * g.cpu.as_secs_f64() / g.wall.as_secs_f64().max(1e-9),
-        per(g.cpu),
-        g.run_queue
-    );
-    if let Some(served) = m.served {
-        let _ = writeln!(out, "  server cpu {:.3} us a message, {:?}", per(served.cpu), served);
-    }
-    for (kind, (count, words)) in &m.errors {
-        let _ = writeln!(out, "  {count} x {kind:?}: {words}");
-    }
 }

@@ -1,6 +1,9 @@
 //! What was asked and what came of it, put together as a [`Run`].
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use clap::ArgMatches;
 
@@ -11,64 +14,57 @@ use super::{
 use crate::{
     bench::{
         Endpoint, Fingerprint, Measured, Part, Plan,
+        assertion::find_target,
         plan::{Arrivals, Load, Pace, Scenario, Span},
         run::{Floor, Phase, Piece, Run, Target, Workload},
     },
     proto::MessageKind,
 };
 
-/// What is known before anything is measured.
-#[derive(Debug)]
-pub(super) struct Draft {
-    began: SystemTime,
-    machine: Fingerprint,
-    workload: Workload,
-    targets: Vec<Target>,
-    reference: usize,
-    phases: Vec<Phase>,
+/// The run before anything is measured. Looks at the machine as well, which is as idle now as it will be.
+pub(super) fn begin(matches: &ArgMatches, plan: &Plan, endpoints: &[Endpoint]) -> Result<Run, Error> {
+    let mut run = Run {
+        began: SystemTime::now(),
+        elapsed: Duration::ZERO,
+        interrupted: false,
+        workload: workload(matches, plan),
+        machines: vec![Fingerprint::take()],
+        floor: None,
+        targets: targets(matches, endpoints)?,
+        reference: 0,
+        interleaved: endpoints.len() > 1,
+        phases: phases(plan),
+        pieces: Vec::new(),
+    };
+    if let Some(wanted) = matches.get_one::<String>("reference") {
+        run.reference = find_target(&run, wanted).ok_or_else(|| {
+            let known: Vec<&str> = run.targets.iter().map(|target| target.name.as_str()).collect();
+            Error::Setting(format!("wslab: --reference {wanted}: expected one of {}", known.join(", ")))
+        })?;
+    }
+    Ok(run)
 }
 
-impl Draft {
-    /// Looks at the machine as well, which is as idle now as it will be.
-    pub(super) fn new(matches: &ArgMatches, plan: &Plan, endpoints: &[Endpoint]) -> Result<Draft, Error> {
-        let targets = targets(matches, endpoints)?;
-        Ok(Draft {
-            began: SystemTime::now(),
-            machine: Fingerprint::take(),
-            workload: workload(matches, plan),
-            reference: reference(matches, &targets)?,
-            targets,
-            phases: phases(plan),
-        })
-    }
-
-    /// The whole run.
-    pub(super) fn finish(self, plan: &Plan, floor: Option<Measured>, parts: Vec<Part>, interrupted: bool) -> Run {
-        let pieces = parts.into_iter().map(|part| Piece {
-            target: part.target,
-            phase: part.phase,
-            round: u32::try_from(part.round).unwrap_or(u32::MAX),
-            machine: 0,
-            measured: part.measured,
-        });
-        Run {
-            began: self.began,
-            elapsed: SystemTime::now().duration_since(self.began).unwrap_or_default(),
-            interrupted,
-            workload: self.workload,
-            machines: vec![self.machine],
-            floor: floor.map(|measured| floor_of(plan, &measured)),
-            interleaved: self.targets.len() > 1,
-            targets: self.targets,
-            reference: self.reference,
-            phases: self.phases,
-            pieces: pieces.collect(),
-        }
+/// The whole run.
+pub(super) fn complete(run: Run, plan: &Plan, floor: Option<&Measured>, parts: Vec<Part>, interrupted: bool) -> Run {
+    let pieces = parts.into_iter().map(|part| Piece {
+        target: part.target,
+        phase: part.phase,
+        round: u32::try_from(part.round).unwrap_or(u32::MAX),
+        machine: 0,
+        measured: part.measured,
+    });
+    Run {
+        elapsed: SystemTime::now().duration_since(run.began).unwrap_or_default(),
+        interrupted,
+        floor: floor.map(|measured| floor_of(plan, measured)),
+        pieces: pieces.collect(),
+        ..run
     }
 }
 
 /// The part of a floor's measuring that is kept.
-pub(super) fn floor_of(plan: &Plan, measured: &Measured) -> Floor {
+fn floor_of(plan: &Plan, measured: &Measured) -> Floor {
     Floor {
         payload_bytes: plan.payloads.first().map_or(0, |payload| payload.len() as u64),
         wanted_rate: measured.wanted_rate,
@@ -98,15 +94,6 @@ fn targets(matches: &ArgMatches, endpoints: &[Endpoint]) -> Result<Vec<Target>, 
         pid: endpoint.process.map(|process| process.pid()),
     };
     Ok(endpoints.iter().enumerate().map(target).collect())
-}
-
-fn reference(matches: &ArgMatches, targets: &[Target]) -> Result<usize, Error> {
-    let Some(wanted) = matches.get_one::<String>("reference") else { return Ok(0) };
-    let is_it = |target: &Target| target.name == *wanted || target.url == *wanted;
-    targets.iter().position(is_it).ok_or_else(|| {
-        let known: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        Error::Setting(format!("wslab: --reference {wanted}: expected one of {}", known.join(", ")))
-    })
 }
 
 /// Named by what tells them apart.

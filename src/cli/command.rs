@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::{
     autobahn_client, bench,
     options::{KEYS, Key, Options},
-    ping,
+    ping, report,
     settings::Raw,
 };
 
@@ -22,6 +22,7 @@ pub(super) fn wslab() -> Command {
         .subcommand(serve())
         .subcommand(bench::command())
         .subcommand(ping::command())
+        .subcommand(report::command())
         .subcommand(autobahn_client::command())
         .subcommand(
             Command::new("check-config")

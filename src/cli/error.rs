@@ -10,8 +10,7 @@ pub(super) const EXIT_CHECK_FAILED: i32 = 1;
 pub(super) const EXIT_USAGE: i32 = 2;
 /// A port, a file or a certificate that cannot be used.
 pub(super) const EXIT_CANNOT_START: i32 = 3;
-
-/// A measurement that can not be believed.
+/// A run that can not be believed.
 pub(super) const EXIT_INVALID: i32 = 4;
 
 /// Why the program ends before its work.
@@ -33,6 +32,8 @@ pub(super) enum Error {
     NoDataFolder,
     /// A server cannot be reached; already says which, why and what to do.
     Unreached(String),
+    /// A file of a result can not be read or written; already says which, why and what to do.
+    Result(String),
     /// The system refused something that has no better name.
     System { doing: &'static str, source: io::Error },
 }
@@ -67,7 +68,7 @@ impl fmt::Display for Error {
                 reason(source),
                 bind_remedy(*addr, *tls, source)
             ),
-            Error::Certificate(line) => write!(f, "wslab: {line}"),
+            Error::Certificate(line) | Error::Result(line) => write!(f, "wslab: {line}"),
             Error::DataFolder { path, source } => write!(
                 f,
                 "wslab: cannot keep the local certificate in {}: {}: set XDG_DATA_HOME to a writable folder, \
