@@ -21,6 +21,12 @@ fn bench(args: &[&str]) -> Ended {
     Process::start(&mut command(args)).wait()
 }
 
+/// What it printed with `--format json`.
+#[track_caller]
+fn document(ended: &Ended) -> serde_json::Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
 /// It ended with this code and one line on stderr that says this.
 #[track_caller]
 fn check_refusal(ended: &Ended, code: i32, said: &str) {
@@ -46,6 +52,8 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
         (&[url, "--until", "p99<1s"], "expected a latency"),
         (&[url, "--source", "nowhere"], "expected an address"),
+        (&["--calibrate", "--format", "json"], "cannot be used with"),
+        (&[url, "-s", "64,64B"], "given twice"),
         (&[url, "--pid", "4294967295"], "no such process"),
         (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
         (&["http://127.0.0.1/"], "write ws:// instead of http://"),
@@ -89,15 +97,83 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
 #[test]
 fn ctrl_c_prints_what_there_is() {
     let peer = Peer::start(echo());
-    let mut process =
-        Process::start(&mut command(&[&peer.url(), "-d", "60s", "-w", "0s", "--floor", "0s", "--allow-invalid"]));
+    let url = peer.url();
+    let args = [&url, "-d", "60s", "-w", "0s", "--floor", "0s", "--format", "json", "--allow-invalid"];
+    let process = Process::start(&mut command(&args));
     // There is nothing to wait for but time: stderr tells of progress on a terminal only.
     std::thread::sleep(Duration::from_millis(1500));
     process.signal(Signal::INT);
-    let line = process.stdout_line();
     let ended = process.wait();
-    assert!(line.contains(&peer.url()), "{line}");
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    let document = document(&ended);
+    assert_eq!(document["interrupted"], true);
+    assert!(document["pieces"][0]["completed"].as_u64().unwrap() > 0, "{document}");
+}
+
+#[test]
+fn what_is_printed_as_json_follows_the_schema() {
+    let peers = [Peer::start(echo()), Peer::start(echo())];
+    let (one, two) = (peers[0].url(), peers[1].url());
+    let quick = ["-n", "600", "--floor", "100ms", "--format", "json", "--allow-invalid"];
+    for args in [
+        &[&one, "--name", "one", "--rounds", "2", "-s", "10,1KiB", "--text"][..],
+        &[&one, &two, "--rate", "5k/s", "--arrivals", "poisson", "--reference", "2", "--rounds", "3"],
+        &[&one, "--scenario", "connect", "-c", "2..4:2"],
+    ] {
+        let ended = bench(&[&quick[..], args].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let document = document(&ended);
+        let schema = serde_json::from_str(&bench(&["--print-schema"]).stdout).unwrap();
+        let found: Vec<String> =
+            jsonschema::validator_for(&schema).unwrap().iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(found.is_empty(), "{args:?}: {found:?}");
+        let pieces = document["pieces"].as_array().unwrap();
+        let completed: u64 = pieces.iter().map(|piece| piece["completed"].as_u64().unwrap()).sum();
+        let cells = document["targets"].as_array().unwrap().len() * document["phases"].as_array().unwrap().len();
+        assert_eq!(completed, 600 * cells as u64, "{args:?}");
+        assert!(document["floor"].is_object());
+    }
+}
+
+#[test]
+fn targets_and_phases_have_names() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [&url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,1KiB", "--scenario", "ping", "-n", "40"];
+    let refused = bench(&args);
+    check_refusal(&refused, 2, "a Ping carries at most 125 octets");
+    let args = [&url, &url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,20B", "--scenario", "ping", "-n", "10"];
+    let ended =
+        bench(&[&args[..], &["--floor", "0s", "--format", "json", "--allow-invalid", "--reference", "left"]].concat());
+    let document = document(&ended);
+    let names = |what: &str| -> Vec<String> {
+        document[what].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("targets"), ["left".to_owned(), format!("{url} #2"), format!("{url} #3")]);
+    assert_eq!(names("phases"), ["ping 10B x1", "ping 20B x1", "ping 10B x2", "ping 20B x2"]);
+    assert_eq!(document["reference"], 0);
+    check_refusal(&bench(&[&url, "--reference", "3"]), 2, "--reference 3: expected one of");
+}
+
+#[test]
+fn a_ramp_ends_where_it_is_told_to() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [
+        &url,
+        "-c",
+        "1..5:1",
+        "--until",
+        "p50>1us",
+        "-n",
+        "100",
+        "--floor",
+        "0s",
+        "--format",
+        "json",
+        "--allow-invalid",
+    ];
+    assert_eq!(document(&bench(&args))["pieces"].as_array().unwrap().len(), 1);
 }
 
 #[test]
@@ -161,7 +237,7 @@ fn running_out_of_descriptors_says_what_to_do() {
     let ended = Process::start(&mut limited).wait();
     assert_eq!(ended.code, Some(0), "those that were opened are measured: {ended:?}");
     assert!(ended.stderr.contains("the system allows 60 open files"), "{ended:?}");
-    assert!(ended.stdout.contains("Resources") && ended.stdout.contains("ulimit -n"), "{ended:?}");
+    assert!(ended.stdout.contains("ulimit -n"), "{ended:?}");
 }
 
 #[test]
@@ -177,7 +253,7 @@ fn a_spawned_server_is_measured_and_ended() {
     );
     let ended = bench(&[&url, "-d", "300ms", "--floor", "100ms", "--allow-invalid", "--spawn", &spawn]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("server cpu"), "{ended:?}");
+    assert!(ended.stdout.contains("server: "), "{ended:?}");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");
 }
 
@@ -185,5 +261,8 @@ fn a_spawned_server_is_measured_and_ended() {
 fn a_calibration_needs_no_server() {
     let ended = bench(&["--calibrate"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.stdout.contains("256 messages under way") && ended.stdout.contains("clock"), "{ended:?}");
+    assert!(
+        ended.stdout.contains("256 under way: round trip") && ended.stdout.contains("a clock reading: "),
+        "{ended:?}"
+    );
 }
