@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser, value_pars
 use clap_complete::Shell;
 
 use super::{
-    autobahn_client,
+    autobahn_client, bench,
     options::{KEYS, Key, Options},
     ping, report,
     settings::Raw,
@@ -20,6 +20,7 @@ pub(super) fn wslab() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
+        .subcommand(bench::command())
         .subcommand(ping::command())
         .subcommand(report::command())
         .subcommand(autobahn_client::command())

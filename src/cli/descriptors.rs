@@ -9,7 +9,15 @@ const OWN: u64 = 64;
 
 /// Raises the soft limit as far as the connections need and the hard limit allows; what is short is returned as a warning.
 pub(super) fn make_room(options: &Options) -> Option<String> {
-    let needed = needed(options);
+    raise_to(needed(options), "--connections-max")
+}
+
+/// The same for so many connections of a client.
+pub(super) fn make_room_for(connections: usize) -> Option<String> {
+    raise_to(OWN.saturating_add(connections as u64), "--connections")
+}
+
+fn raise_to(needed: u64, flag: &str) -> Option<String> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // No limit is `None`.
     let current = current.filter(|&current| current < needed)?;
@@ -23,7 +31,7 @@ pub(super) fn make_room(options: &Options) -> Option<String> {
         ));
     }
     (reached < needed).then(|| {
-        format!("the system allows {reached} open files and {needed} may be needed: raise it with `ulimit -Hn {needed}`, or lower --connections-max")
+        format!("the system allows {reached} open files and {needed} may be needed: raise it with `ulimit -Hn {needed}`, or lower {flag}")
     })
 }
 

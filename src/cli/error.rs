@@ -20,6 +20,8 @@ pub(super) enum Error {
     Setting(String),
     /// The configuration file cannot be read.
     ConfigFile { path: PathBuf, source: io::Error },
+    /// A file that an option names cannot be read.
+    File { path: PathBuf, source: io::Error },
     /// An address cannot be listened on.
     Bind { addr: SocketAddr, tls: bool, source: io::Error },
     /// A certificate or key cannot be used; says which and why.
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
                     reason(source)
                 )
             }
+            Error::File { path, source } => write!(f, "wslab: cannot read {}: {}", path.display(), reason(source)),
             Error::Bind { addr, tls, source } => write!(
                 f,
                 "wslab: cannot listen on {addr} ({}): {}: {}",

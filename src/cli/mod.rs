@@ -6,8 +6,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod autobahn_client;
+mod bench;
+mod bench_calibration;
 mod bench_output;
+mod bench_progress;
+mod bench_record;
+mod bench_spawn;
 mod bench_text;
+mod bench_units;
+mod bench_until;
 mod certificates;
 mod command;
 mod descriptors;
@@ -79,6 +86,7 @@ fn run_in(
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, environment, out).map(|()| EXIT_OK),
         Some(("ping", matches)) => ping::ping(matches, out, err),
+        Some(("bench", matches)) => bench::bench(matches, no_color(environment), out, err),
         Some(("report", matches)) => report::report(matches, no_color(environment), out, err),
         Some(("autobahn-client", matches)) => autobahn_client::autobahn_client(matches, out, err),
         Some(("check-config", matches)) => check_config(matches, out).map(|()| EXIT_OK),
@@ -148,7 +156,7 @@ fn man(out: &mut dyn Write) -> Result<(), Error> {
             .map_err(|source| Error::System { doing: "write the manual page", source })
     };
     render(&program, "wslab")?;
-    for name in ["serve", "ping", "report", "autobahn-client"] {
+    for name in ["serve", "bench", "report", "ping", "autobahn-client"] {
         if let Some(command) = program.find_subcommand(name) {
             render(command, &format!("wslab-{name}"))?;
         }

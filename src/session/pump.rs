@@ -121,8 +121,9 @@ impl<S: Socket> Session<S> {
             _ => {
                 let stall = self.connection.write_stall();
                 let is_stuck = self.unsent.is_some_and(|since| shared.now >= since + stall);
-                let act =
-                    |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
+                let act = |turn: &mut Turn<'_>, _: &mut H| {
+                    if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() }
+                };
                 self.pump_with(id, shared, handler, act).1
             }
         }
@@ -130,7 +131,7 @@ impl<S: Socket> Session<S> {
 
     /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
     pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        self.pump_with(id, shared, handler, |turn| turn.go_away()).1
+        self.pump_with(id, shared, handler, |turn, _| turn.go_away()).1
     }
 
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
@@ -140,7 +141,7 @@ impl<S: Socket> Session<S> {
             // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
             return Pumped::Blocked;
         }
-        self.pump_with(id, shared, handler, |_| ()).1
+        self.pump_with(id, shared, handler, |_, _| ()).1
     }
 
     /// The same after `first`, in one turn with it. `None`: the session only waits for the end of TCP, so `first` was not called.
@@ -150,7 +151,7 @@ impl<S: Socket> Session<S> {
         id: ConnId,
         shared: &mut Shared,
         handler: &mut H,
-        first: impl FnOnce(&mut Turn<'_>) -> R,
+        first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (Option<R>, Pumped) {
         if let End::Lingering { until, octets_left } = self.end {
             return (None, self.linger(until, octets_left, shared));
@@ -173,16 +174,17 @@ impl<S: Socket> Session<S> {
         id: ConnId,
         shared: &mut Shared,
         handler: &mut H,
-        first: impl FnOnce(&mut Turn<'_>) -> R,
+        first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
         let Session { transport, connection, end, readable, writable, peer_ended, opened, .. } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
-        let result = first(&mut turn);
+        let result = first(&mut turn, handler);
         let mut budget = TURN_BYTES;
         let mut in_budget = true;
         loop {
             deliver(&mut turn, id, opened, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
+                handler.on_write(id);
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
                     Err(error) => *end = broken(id, &error, handler),
@@ -206,6 +208,7 @@ impl<S: Socket> Session<S> {
             }
             match read(transport, &mut turn, &mut shared.tls) {
                 Ok((octets, drained, eof)) => {
+                    handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
