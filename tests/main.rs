@@ -14,6 +14,7 @@ mod hostile;
 mod limits;
 mod opening_handshake;
 mod order;
+mod report_command;
 mod rooms;
 mod serve_command;
 mod timeouts;
