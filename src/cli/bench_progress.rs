@@ -19,7 +19,7 @@ impl<'a> Progress<'a> {
     pub(super) fn new(interrupt: &'a Interrupt, draw: bool, urls: &'a [String], plan: &Plan) -> Progress<'a> {
         let target = if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(1000), target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         // A bar that the generator's thread draws while it measures would measure itself: it is drawn where it is told, ten times a second.
