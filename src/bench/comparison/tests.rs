@@ -23,8 +23,8 @@ fn runs_with_a_difference(factor: f64, prepare: impl Fn(&mut SharedMachine)) -> 
     (0..100)
         .filter(|seed| {
             let compared = compare(&simulated(1000 + seed, 1_000, factor, &prepare));
-            // p50, p90, p99, and the memory, which is the same here.
-            assert!(compared.len() >= 4, "{compared:?}");
+            // p50, p90 and p99.
+            assert!(compared.len() >= 3, "{compared:?}");
             compared.iter().any(|one| one.ratio.difference() != Difference::NoneSeen)
         })
         .count()

@@ -155,17 +155,15 @@ fn curve(run: &Run, cells: &[&Cell], kind: &str) -> Plot {
         .collect();
     let right =
         lines.iter().flat_map(|line| line.stretches.iter().flatten()).fold(1.0f64, |right, (x, _)| right.max(*x));
-    let names = ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"];
+    let decades = ["90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %", "99.99999 %"];
+    let mut ticks = vec![(0.0, "0 %".to_owned()), (2f64.log10(), "50 %".to_owned())];
+    ticks.extend(decades.iter().zip(1u32..).map(|(name, at)| (f64::from(at), (*name).to_owned())));
+    ticks.retain(|(at, _)| *at <= right + 1e-9);
     Plot {
         title: format!("{kind} by percentile"),
         x_name: "percentile (each step to the right: ten times rarer)".to_owned(),
         x_range: (0.0, right),
-        x_ticks: names
-            .iter()
-            .enumerate()
-            .map(|(at, name)| (at as f64, (*name).to_owned()))
-            .filter(|(at, _)| *at <= right + 1e-9)
-            .collect(),
+        x_ticks: ticks,
         lines,
     }
 }
