@@ -337,6 +337,7 @@ fn another_implementation_reads_the_interval_log() {
 }
 
 /// Python with PyPI's `hdrhistogram`, in a folder of this build that is kept for the next time.
+#[allow(clippy::print_stderr, reason = "says why a test was skipped")]
 fn python_with_hdrhistogram() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("hdrhistogram-0.10.8");
     let python = folder.join("bin/python");
