@@ -24,6 +24,7 @@ mod metrics;
 mod opening_handshake;
 mod order;
 mod proxy_protocol;
+mod report_command;
 mod rooms;
 mod serve_command;
 mod soak;

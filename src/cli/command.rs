@@ -6,9 +6,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, builder::ValueParser, value_pars
 use clap_complete::Shell;
 
 use super::{
-    autobahn_client,
+    autobahn_client, bench,
     options::{KEYS, Key, Options},
-    ping,
+    ping, report,
     settings::Raw,
 };
 
@@ -20,7 +20,9 @@ pub(super) fn wslab() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(serve())
+        .subcommand(bench::command())
         .subcommand(ping::command())
+        .subcommand(report::command())
         .subcommand(autobahn_client::command())
         .subcommand(
             Command::new("check-config")

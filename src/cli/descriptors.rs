@@ -18,19 +18,34 @@ pub(super) struct Room {
 
 /// Raises the soft limit as far as the connections need and the hard limit allows; where that is not enough, there are fewer.
 pub(super) fn make_room(options: &Options) -> Room {
-    let needed = needed(options);
+    let (files, why) = raise_to(needed(options));
+    room(options, files, why)
+}
+
+/// The same for so many connections of a client; what is short is returned as a warning.
+pub(super) fn make_room_for(connections: usize) -> Option<String> {
+    let needed = OWN.saturating_add(connections as u64);
+    let (files, why) = raise_to(needed);
+    (files < needed).then(|| {
+        let why = why.unwrap_or_else(|| format!("the system allows {files} open files"));
+        format!("{why}, and {needed} may be needed: raise it with `ulimit -Hn {needed}`, or lower --connections")
+    })
+}
+
+/// How many files may be open now, and why not as many as are needed, where it is not the hard limit.
+fn raise_to(needed: u64) -> (u64, Option<String>) {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // No limit is `None`.
-    let Some(current) = current.filter(|&current| current < needed) else { return room(options, u64::MAX, None) };
+    let Some(current) = current.filter(|&current| current < needed) else { return (u64::MAX, None) };
     let reached = maximum.map_or(needed, |maximum| maximum.min(needed));
     if reached > current
         && let Err(errno) = setrlimit(Resource::Nofile, Rlimit { current: Some(reached), maximum })
     {
         let why =
             format!("cannot raise the limit of open files from {current} to {reached}: {}", reason(&errno.into()));
-        return room(options, current, Some(why));
+        return (current, Some(why));
     }
-    room(options, reached, None)
+    (reached, None)
 }
 
 /// What is left of so many files.

@@ -10,6 +10,8 @@ pub(super) const EXIT_CHECK_FAILED: i32 = 1;
 pub(super) const EXIT_USAGE: i32 = 2;
 /// A port, a file or a certificate that cannot be used.
 pub(super) const EXIT_CANNOT_START: i32 = 3;
+/// A run that can not be believed.
+pub(super) const EXIT_INVALID: i32 = 4;
 
 /// Why the program ends before its work.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub(super) enum Error {
     Setting(String),
     /// The configuration file cannot be read.
     ConfigFile { path: PathBuf, source: io::Error },
+    /// A file that an option names cannot be read.
+    File { path: PathBuf, source: io::Error },
     /// An address cannot be listened on.
     Bind { addr: SocketAddr, tls: bool, source: io::Error },
     /// A socket that was passed cannot be used; already says which, why and what to do.
@@ -32,6 +36,8 @@ pub(super) enum Error {
     NoDataFolder,
     /// A server cannot be reached; already says which, why and what to do.
     Unreached(String),
+    /// A file of a result can not be read or written; already says which, why and what to do.
+    Result(String),
     /// The system refused something that has no better name.
     System { doing: &'static str, source: io::Error },
 }
@@ -58,6 +64,7 @@ impl fmt::Display for Error {
                     reason(source)
                 )
             }
+            Error::File { path, source } => write!(f, "wslab: cannot read {}: {}", path.display(), reason(source)),
             Error::Bind { addr, tls, source } => write!(
                 f,
                 "wslab: cannot listen on {addr} ({}): {}: {}",
@@ -71,7 +78,7 @@ impl fmt::Display for Error {
                 reason(source),
                 bind_remedy(*addr, "--admin", source)
             ),
-            Error::Inherited(line) | Error::Certificate(line) => write!(f, "wslab: {line}"),
+            Error::Inherited(line) | Error::Certificate(line) | Error::Result(line) => write!(f, "wslab: {line}"),
             Error::DataFolder { path, source } => write!(
                 f,
                 "wslab: cannot keep the local certificate in {}: {}: set XDG_DATA_HOME to a writable folder, \

@@ -29,6 +29,15 @@ pub(super) struct Interrupt {
 impl Interrupt {
     /// From now on; a signal ends the wait of the loop with this waker.
     pub(super) fn watch(waker: Arc<mio::Waker>) -> Result<Interrupt, Error> {
+        Self::begin(Some(waker))
+    }
+
+    /// From now on, for those who look often enough by themselves.
+    pub(super) fn note() -> Result<Interrupt, Error> {
+        Self::begin(None)
+    }
+
+    fn begin(waker: Option<Arc<mio::Waker>>) -> Result<Interrupt, Error> {
         let fail = |source| Error::System { doing: "watch for signals", source };
         let mut signals = Signals::new([SIGINT, SIGTERM]).map_err(fail)?;
         let (seen, handle) = (Arc::new(AtomicBool::new(false)), signals.handle());
@@ -40,7 +49,9 @@ impl Interrupt {
                     if flag.swap(true, Ordering::Relaxed) {
                         process::exit(EXIT_INTERRUPTED);
                     }
-                    let _ = waker.wake();
+                    if let Some(waker) = &waker {
+                        let _ = waker.wake();
+                    }
                 }
             })
             .map_err(fail)?;

@@ -7,6 +7,15 @@
 
 mod admin;
 mod autobahn_client;
+mod bench;
+mod bench_calibration;
+mod bench_output;
+mod bench_progress;
+mod bench_record;
+mod bench_spawn;
+mod bench_text;
+mod bench_units;
+mod bench_until;
 mod certificates;
 mod command;
 mod descriptors;
@@ -23,6 +32,7 @@ mod ping_report;
 mod print_config;
 mod ready;
 mod relations;
+mod report;
 mod serve;
 mod settings;
 mod slot;
@@ -79,6 +89,8 @@ fn run_in(
     let result = match matches.subcommand() {
         Some(("serve", matches)) => serve(matches, environment, out).map(|()| EXIT_OK),
         Some(("ping", matches)) => ping::ping(matches, out, err),
+        Some(("bench", matches)) => bench::bench(matches, no_color(environment), out, err),
+        Some(("report", matches)) => report::report(matches, no_color(environment), out, err),
         Some(("autobahn-client", matches)) => autobahn_client::autobahn_client(matches, out, err),
         Some(("check-config", matches)) => check_config(matches, out).map(|()| EXIT_OK),
         Some(("completions", matches)) => completions(matches, out).map(|()| EXIT_OK),
@@ -102,9 +114,12 @@ fn serve(matches: &ArgMatches, environment: &Environment, out: &mut dyn Write) -
         let _ = out.write_all(print_config::render(&settings).as_bytes());
         return Ok(());
     }
-    // https://no-color.org: set and not empty.
-    let no_color = environment.get("NO_COLOR").is_some_and(|value| !value.is_empty());
-    serve::serve(&settings, no_color, out)
+    serve::serve(&settings, no_color(environment), out)
+}
+
+/// https://no-color.org: set and not empty.
+fn no_color(environment: &Environment) -> bool {
+    environment.get("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn check_config(matches: &ArgMatches, out: &mut dyn Write) -> Result<(), Error> {
@@ -144,7 +159,7 @@ fn man(out: &mut dyn Write) -> Result<(), Error> {
             .map_err(|source| Error::System { doing: "write the manual page", source })
     };
     render(&program, "wslab")?;
-    for name in ["serve", "ping", "autobahn-client"] {
+    for name in ["serve", "bench", "report", "ping", "autobahn-client"] {
         if let Some(command) = program.find_subcommand(name) {
             render(command, &format!("wslab-{name}"))?;
         }

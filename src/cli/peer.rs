@@ -51,8 +51,17 @@ pub(super) fn args() -> [Arg; 4] {
 impl Peer {
     /// From what [`args`] took; `None` never happens then.
     pub(super) fn from(matches: &ArgMatches) -> Option<Peer> {
-        Some(Peer {
-            url: matches.get_one::<Url>("url")?.clone(),
+        matches.get_one::<Url>("url").map(|url| Peer::at(url, matches))
+    }
+
+    /// The same where several URLs may be named.
+    pub(super) fn all(matches: &ArgMatches) -> Vec<Peer> {
+        matches.get_many::<Url>("url").into_iter().flatten().map(|url| Peer::at(url, matches)).collect()
+    }
+
+    fn at(url: &Url, matches: &ArgMatches) -> Peer {
+        Peer {
+            url: url.clone(),
             cacert: matches.get_one::<PathBuf>("cacert").cloned(),
             insecure: matches.get_flag("insecure"),
             deflate: match matches.get_one::<String>("deflate").map(String::as_str) {
@@ -60,7 +69,7 @@ impl Peer {
                 Some("takeover") => DeflateMode::Takeover,
                 _ => DeflateMode::Off,
             },
-        })
+        }
     }
 
     /// A client that can connect there. `handshake` bounds the way to the open connection.
@@ -71,13 +80,19 @@ impl Peer {
         handler: H,
     ) -> Result<Client<H>, Error> {
         settings.timeouts.handshake = handshake;
+        Client::new(&self.config(settings)?, handler)
+            .map_err(|source| Error::System { doing: "set up an event loop", source })
+    }
+
+    /// What such a client is made from.
+    pub(super) fn config(&self, mut settings: Settings) -> Result<Config, Error> {
         settings.deflate.mode = self.deflate;
         let mut config = Config { settings, ..Config::default() };
         if self.url.is_tls() {
             let tls = client_config(self.trust()?).map_err(|error| Error::Certificate(error.to_string()))?;
             config.tls = Some(tls);
         }
-        Client::new(&config, handler).map_err(|source| Error::System { doing: "set up an event loop", source })
+        Ok(config)
     }
 
     /// Looks the name up.

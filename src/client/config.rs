@@ -1,6 +1,6 @@
 //! What a client is made from.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use crate::proto::Settings;
 
@@ -11,6 +11,14 @@ pub struct Config {
     pub settings: Settings,
     /// The TLS side: whom to trust, versions. Needed for wss.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Addresses to connect from, one after the other; none: the system's choice. One address has some 28,000 ports to one server.
+    pub sources: Vec<IpAddr>,
+    /// Subprotocols to offer, in order of preference.
+    pub subprotocols: Vec<String>,
+    /// Further headers of the request, as name and value.
+    pub headers: Vec<(String, String)>,
+    /// Octets of the kernel's receive buffer of every socket; `None`: the system's choice.
+    pub receive_buffer: Option<usize>,
     /// After our last octet, where we end TCP: how long we read and discard before the socket is closed.
     pub linger: Duration,
     /// The same in octets.
@@ -19,6 +27,15 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { settings: Settings::default(), tls: None, linger: Duration::from_secs(1), linger_bytes_max: 32 << 20 }
+        Config {
+            settings: Settings::default(),
+            tls: None,
+            sources: Vec::new(),
+            subprotocols: Vec::new(),
+            headers: Vec::new(),
+            receive_buffer: None,
+            linger: Duration::from_secs(1),
+            linger_bytes_max: 32 << 20,
+        }
     }
 }

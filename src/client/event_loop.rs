@@ -12,7 +12,10 @@ use rand::rngs::StdRng;
 
 use super::{config::Config, random, target::Target};
 use crate::{
-    net::{TlsScratch, TlsStream, Transport, dialer},
+    net::{
+        TlsScratch, TlsStream, Transport,
+        dialer::{self, Origin},
+    },
     proto::{
         Connection, Sender, Settings, Workspace,
         handshake::{Request, RequestError},
@@ -24,7 +27,9 @@ use crate::{
 const EVENTS_MAX: usize = 1024;
 
 const WAKER: Token = Token(usize::MAX);
-const _: () = assert!(ConnId::TOKENS_END < WAKER.0);
+/// Sources of the owner's: they end the wait, and nothing else.
+const FOREIGN: Token = Token(usize::MAX - 1);
+const _: () = assert!(ConnId::TOKENS_END < FOREIGN.0);
 
 /// When a connection had come how far. Opening itself is the handler's to see, in the turn of [`Client::now`].
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +65,7 @@ struct Dial {
     addrs: Arc<[SocketAddr]>,
     /// Index of the address in use.
     at: usize,
+    origin: Origin,
     tls: bool,
     timeline: Timeline,
 }
@@ -88,6 +94,10 @@ pub struct Client<H> {
     handler: H,
     settings: Arc<Settings>,
     tls: Option<Arc<rustls::ClientConfig>>,
+    /// Addresses, headers and subprotocols of every connection to come.
+    config: Config,
+    /// Connections begun, which decides about the next one's source.
+    begun: usize,
     random: StdRng,
 }
 
@@ -126,6 +136,8 @@ impl<H: Handler> Client<H> {
             handler,
             settings: Arc::new(config.settings.clone()),
             tls: config.tls.clone(),
+            config: config.clone(),
+            begun: 0,
             random: random::generator()?,
         })
     }
@@ -137,15 +149,20 @@ impl<H: Handler> Client<H> {
     /// Nothing was begun, and the handler hears nothing.
     pub fn open(&mut self, target: &Target) -> Result<ConnId, OpenError> {
         let url = target.url();
+        let subprotocols: Vec<&str> = self.config.subprotocols.iter().map(String::as_str).collect();
+        let headers: Vec<_> = self.config.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let request = Request {
             host: &url.authority(),
             path: url.resource(),
             key: random::nonce(&mut self.random),
+            subprotocols: &subprotocols,
+            headers: &headers,
             ..Request::default()
         };
         let connection = Connection::client(self.settings.clone(), &request, Instant::now())?;
         let addrs = target.shared_addrs();
-        let (at, socket) = socket_from(&addrs, 0)?;
+        let origin = self.next_origin();
+        let (at, socket) = socket_from(&addrs, 0, origin)?;
         let transport = match (url.is_tls(), &self.tls) {
             (false, _) => Transport::Plain(socket),
             (true, Some(config)) => {
@@ -157,12 +174,12 @@ impl<H: Handler> Client<H> {
         let (mut at, mut begun) = (at, Instant::now());
         let id = self.sessions.insert(Session::connecting(transport, connection), |socket, id| {
             begun = Instant::now();
-            at = begin_from(socket, &addrs, at)?;
+            at = begin_from(socket, &addrs, at, origin)?;
             registry.register(socket, Token(id.token()), Interest::READABLE | Interest::WRITABLE)
         })?;
         let Some(&addr) = addrs.get(at) else { return Err(OpenError::Io(io::ErrorKind::AddrNotAvailable.into())) };
         let timeline = Timeline { addr, begun, connected: None, secured: None };
-        let dial = Dial { generation: id.generation, addrs, at, tls: url.is_tls(), timeline };
+        let dial = Dial { generation: id.generation, addrs, at, origin, tls: url.is_tls(), timeline };
         match self.dials.get_mut(id.key as usize) {
             Some(entry) => *entry = dial,
             // A slab's new key is its length.
@@ -170,6 +187,22 @@ impl<H: Handler> Client<H> {
         }
         tracing::debug!(target: "wslab::conn", %id, %addr, tls = url.is_tls(), "connecting");
         Ok(id)
+    }
+
+    /// Lets a source of the owner's, a timer for example, end the wait of [`Client::turn`] as well, by edges. Its readiness is not
+    /// reported: the owner looks for itself. Dropping the source ends it.
+    ///
+    /// # Errors
+    /// The poll does not take it.
+    pub fn watch(&self, source: &mut impl mio::event::Source) -> io::Result<()> {
+        self.poll.registry().register(source, FOREIGN, Interest::READABLE)
+    }
+
+    fn next_origin(&mut self) -> Origin {
+        let sources = &self.config.sources;
+        let source = (!sources.is_empty()).then(|| sources[self.begun % sources.len()]);
+        self.begun = self.begun.wrapping_add(1);
+        Origin { source, receive_buffer: self.config.receive_buffer }
     }
 
     /// One turn: waits for events, for `timeout` at most (`None`: until there is one, or a deadline), and acts on all there are.
@@ -214,6 +247,12 @@ impl<H: Handler> Client<H> {
     /// connection any more. The sender refuses while the connection is not open.
     #[inline]
     pub fn with_sender<R>(&mut self, id: ConnId, send: impl FnOnce(Sender<'_>) -> R) -> Option<R> {
+        self.with_handler(id, |_, sender| send(sender))
+    }
+
+    /// The same where what is sent depends on the application, or changes it.
+    #[inline]
+    pub fn with_handler<R>(&mut self, id: ConnId, send: impl FnOnce(&mut H, Sender<'_>) -> R) -> Option<R> {
         self.sessions.shared.now = Instant::now();
         self.sessions.with_sender(id, &mut self.handler, send)
     }
@@ -232,6 +271,11 @@ impl<H: Handler> Client<H> {
     /// How far a connection has come and when; also of one that is gone, until another takes its place.
     pub fn timeline(&self, id: ConnId) -> Option<&Timeline> {
         self.dials.get(id.key as usize).filter(|dial| dial.generation == id.generation).map(|dial| &dial.timeline)
+    }
+
+    /// The socket of a connection.
+    pub fn socket(&self, id: ConnId) -> Option<&TcpStream> {
+        self.sessions.get(id).map(crate::session::Session::socket)
     }
 
     /// Connections there are, those that are opening or closing included.
@@ -254,6 +298,11 @@ impl<H: Handler> Client<H> {
         &self.handler
     }
 
+    /// Drops all connections and gives the application back. Nothing is told of them.
+    pub fn into_handler(self) -> H {
+        self.handler
+    }
+
     /// The application, between turns.
     pub fn handler_mut(&mut self) -> &mut H {
         &mut self.handler
@@ -263,7 +312,7 @@ impl<H: Handler> Client<H> {
     fn dispatch(&mut self, event: &Event) {
         let token = event.token();
         if token.0 >= ConnId::TOKENS_END {
-            return; // The waker only ends the wait.
+            return; // The waker and foreign sources only end the wait.
         }
         let id = ConnId::from_token(token.0);
         let readiness = Readiness {
@@ -308,8 +357,8 @@ impl<H: Handler> Client<H> {
             return;
         };
         let registry = self.poll.registry();
-        let next = socket_from(&dial.addrs, dial.at + 1).and_then(|(at, mut socket)| {
-            let at = begin_from(&mut socket, &dial.addrs, at)?;
+        let next = socket_from(&dial.addrs, dial.at + 1, dial.origin).and_then(|(at, mut socket)| {
+            let at = begin_from(&mut socket, &dial.addrs, at, dial.origin)?;
             registry.register(&mut socket, Token(id.token()), Interest::READABLE | Interest::WRITABLE)?;
             Ok((at, socket))
         });
@@ -341,10 +390,10 @@ impl<H: Handler> Client<H> {
 }
 
 /// A socket for the first address, from the index on, that there can be one for.
-fn socket_from(addrs: &[SocketAddr], at: usize) -> io::Result<(usize, TcpStream)> {
+fn socket_from(addrs: &[SocketAddr], at: usize, origin: Origin) -> io::Result<(usize, TcpStream)> {
     let mut failure = io::ErrorKind::AddrNotAvailable.into();
     for (at, &addr) in addrs.iter().enumerate().skip(at) {
-        match dialer::socket(addr) {
+        match dialer::socket(addr, origin) {
             Ok(socket) => return Ok((at, socket)),
             Err(error) => failure = error,
         }
@@ -353,12 +402,12 @@ fn socket_from(addrs: &[SocketAddr], at: usize) -> io::Result<(usize, TcpStream)
 }
 
 /// Begins to connect to the address of that index, for which the socket is; where that fails at once, to the next, with a new socket.
-fn begin_from(socket: &mut TcpStream, addrs: &[SocketAddr], at: usize) -> io::Result<usize> {
+fn begin_from(socket: &mut TcpStream, addrs: &[SocketAddr], at: usize, origin: Origin) -> io::Result<usize> {
     let mut at = at;
     loop {
         let Some(&addr) = addrs.get(at) else { return Err(io::ErrorKind::AddrNotAvailable.into()) };
         let Err(failure) = dialer::begin(socket, addr) else { return Ok(at) };
-        let Ok((next, another)) = socket_from(addrs, at + 1) else { return Err(failure) };
+        let Ok((next, another)) = socket_from(addrs, at + 1, origin) else { return Err(failure) };
         (at, *socket) = (next, another);
     }
 }

@@ -237,6 +237,72 @@ fn aborting_tells_the_handler_at_once() {
     assert_eq!((client.handler().closed.len(), client.len()), (1, 0));
 }
 
+/// What the loop tells, in its order.
+#[derive(Default)]
+struct Order(Vec<&'static str>);
+
+impl Handler for Order {
+    fn on_read(&mut self, _: ConnId) {
+        self.0.push("read");
+    }
+    fn on_write(&mut self, _: ConnId) {
+        self.0.push("write");
+    }
+    fn on_open(&mut self, _: ConnId, _: &Opened, mut sender: Sender<'_>) {
+        self.0.push("open");
+        for text in ["one", "two"] {
+            sender.text(text).unwrap();
+        }
+    }
+    fn on_message(&mut self, _: ConnId, _: Message<'_>, _: Sender<'_>) {
+        self.0.push("message");
+    }
+}
+
+#[test]
+fn a_handler_hears_of_a_read_before_what_it_brought_and_of_a_write_before_it() {
+    let peer = Peer::start(None);
+    let mut client = Client::new(&Config::default(), Order::default()).unwrap();
+    client.open(&target(&format!("ws://{}/", peer.addr))).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while client.handler().0.iter().filter(|told| **told == "message").count() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", client.handler().0);
+        client.turn(Some(Duration::from_millis(100))).unwrap();
+    }
+    // Both messages left in one write; their echoes came in one read, or in two.
+    let told = client.handler().0.join(" ");
+    let expected = ["write read open write read message message", "write read open write read message read message"];
+    assert!(expected.contains(&told.as_str()), "{told}");
+}
+
+#[test]
+fn a_source_of_the_owners_ends_the_wait() {
+    let (mut sender, mut receiver) = mio::unix::pipe::new().unwrap();
+    let mut client = client(&Config::default());
+    client.watch(&mut receiver).unwrap();
+    sender.write_all(b"now").unwrap();
+    let begun = Instant::now();
+    client.turn(Some(PATIENCE)).unwrap();
+    assert!(begun.elapsed() < PATIENCE, "nothing ended the wait");
+}
+
+#[test]
+fn connections_come_from_the_sources_in_turn() {
+    let peer = Peer::start(None);
+    let sources = vec!["127.0.0.2".parse().unwrap(), "127.0.0.3".parse().unwrap()];
+    let mut client = client(&Config { sources, ..Config::default() });
+    let target = target(&format!("ws://{}/", peer.addr));
+    let ids: Vec<_> = (0..4).map(|_| client.open(&target).unwrap()).collect();
+    turn_until(&mut client, |record| record.opened == 4);
+    let from: Vec<String> =
+        ids.iter().map(|id| client.socket(*id).unwrap().local_addr().unwrap().ip().to_string()).collect();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3"]);
+    let begun = Client::new(&Config { sources: vec!["192.0.2.1".parse().unwrap()], ..Config::default() }, Echo)
+        .unwrap()
+        .open(&target);
+    assert!(matches!(begun, Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::AddrNotAvailable));
+}
+
 #[test]
 fn wss_without_a_configuration_is_not_begun() {
     let begun = client(&Config::default()).open(&target("wss://127.0.0.1:1/"));

@@ -184,6 +184,35 @@ impl Sender<'_> {
         self.send(Opcode::Binary, octets)
     }
 
+    /// Sends a message in frames of at most `frame_bytes` payload octets each (RFC 6455 §5.4); at least one octet goes into each.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    pub fn fragmented(&mut self, kind: MessageKind, payload: &[u8], frame_bytes: usize) -> Result<(), SendError> {
+        self.judge_send()?;
+        self.lanes.flow.messages_sent += 1;
+        let opcode = kind.opcode();
+        let codec = self.connection.codec.as_mut().filter(|_| payload.len() <= COMPRESSED_BYTES_MAX);
+        let compressed = codec.and_then(|codec| codec.deflate(self.codecs, payload));
+        // RFC 7692 §6: RSV1 stands on the first frame only.
+        let (octets, rsv) = compressed.map_or((payload, 0), |compressed| (compressed, 0b100));
+        let (mut opcode, mut rsv, mut rest) = (opcode, rsv, octets);
+        loop {
+            let (part, behind) = rest.split_at(frame_bytes.max(1).min(rest.len()));
+            let key = mask_key(self.connection.role, self.mask_keys);
+            let header = WireHeader::new(behind.is_empty(), rsv, opcode as u8, key, part.len() as u64);
+            append_frame(&mut self.lanes.spill, &header, part);
+            if let Some(tap) = &mut *self.tap {
+                let (fin, compressed) = (header.fin, rsv != 0);
+                tap.frame(Direction::Out, &FrameHeader { fin, compressed, opcode, len: header.len, mask: key }, part);
+            }
+            if behind.is_empty() {
+                return Ok(());
+            }
+            (opcode, rsv, rest) = (Opcode::Continuation, 0, behind);
+        }
+    }
+
     /// Sends a Ping of at most 125 octets (RFC 6455 §5.5.2), ahead of data not begun.
     ///
     /// # Errors
@@ -237,13 +266,19 @@ impl Sender<'_> {
         self.copy(Opcode::Close, &payload[..len]);
     }
 
-    fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+    /// Whether a data message may be queued.
+    fn judge_send(&self) -> Result<(), SendError> {
         if !matches!(self.connection.phase, Phase::Open) {
             return Err(SendError::Closing);
         }
         if self.queued_bytes() >= self.connection.settings.limits.queue_high_bytes {
             return Err(SendError::Full);
         }
+        Ok(())
+    }
+
+    fn send(&mut self, opcode: Opcode, payload: &[u8]) -> Result<(), SendError> {
+        self.judge_send()?;
         self.lanes.flow.messages_sent += 1;
         if !self.send_compressed(opcode, payload) {
             self.tap(opcode, payload);

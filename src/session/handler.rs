@@ -29,6 +29,18 @@ impl fmt::Debug for ConnId {
 ///
 /// Every connection gets exactly one `on_close` if `on_open` was called, and exactly one `on_failed` if not.
 pub trait Handler {
+    /// Octets were just read from the connection's socket: the events they hold follow. Whoever times them reads a clock here.
+    #[inline]
+    fn on_read(&mut self, id: ConnId) {
+        let _ = id;
+    }
+
+    /// What is queued on the connection is about to be written, as far as its socket takes it.
+    #[inline]
+    fn on_write(&mut self, id: ConnId) {
+        let _ = id;
+    }
+
     /// The opening handshake succeeded; the 101 is queued.
     fn on_open(&mut self, id: ConnId, opened: &Opened, sender: Sender<'_>) {
         let _ = (id, opened, sender);

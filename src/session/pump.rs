@@ -180,8 +180,9 @@ impl<S: Socket> Session<S> {
                 }
                 let stall = self.connection.write_stall();
                 let is_stuck = self.unsent.as_ref().is_some_and(|since| shared.now >= **since + stall);
-                let act =
-                    |turn: &mut Turn<'_>| if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() };
+                let act = |turn: &mut Turn<'_>, _: &mut H| {
+                    if is_stuck { turn.give_up(Wait::WriteStall) } else { turn.handle_timeout() }
+                };
                 self.pump_with(id, shared, handler, act).1
             }
         }
@@ -189,7 +190,7 @@ impl<S: Socket> Session<S> {
 
     /// The server ends: Close 1001, or 503 to a peer that has not opened; then pumps.
     pub fn go_away<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        self.pump_with(id, shared, handler, |turn| turn.go_away()).1
+        self.pump_with(id, shared, handler, |turn, _| turn.go_away()).1
     }
 
     /// Refuses the opening handshake in favour of others, and does not wait for the peer to hear it.
@@ -200,7 +201,7 @@ impl<S: Socket> Session<S> {
         shared: &mut Shared,
         handler: &mut H,
     ) -> Pumped {
-        let pumped = self.pump_with(id, shared, handler, |turn| turn.turn_away(refusal)).1;
+        let pumped = self.pump_with(id, shared, handler, |turn, _| turn.turn_away(refusal)).1;
         if matches!(self.end, End::Lingering { .. }) { Pumped::Gone } else { pumped }
     }
 
@@ -211,7 +212,7 @@ impl<S: Socket> Session<S> {
             // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
             return Pumped::Blocked;
         }
-        self.pump_with(id, shared, handler, |_| ()).1
+        self.pump_with(id, shared, handler, |_, _| ()).1
     }
 
     /// The same after `first`, in one turn with it. `None`: the session only waits for the end of TCP, so `first` was not called.
@@ -221,7 +222,7 @@ impl<S: Socket> Session<S> {
         id: ConnId,
         shared: &mut Shared,
         handler: &mut H,
-        first: impl FnOnce(&mut Turn<'_>) -> R,
+        first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (Option<R>, Pumped) {
         if matches!(self.end, End::Lingering(_)) {
             return (None, self.linger(shared));
@@ -252,11 +253,11 @@ impl<S: Socket> Session<S> {
         id: ConnId,
         shared: &mut Shared,
         handler: &mut H,
-        first: impl FnOnce(&mut Turn<'_>) -> R,
+        first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
         let Session { transport, connection, end, readable, writable, peer_ended, unsent, is_heavy, life } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
-        let result = first(&mut turn);
+        let result = first(&mut turn, handler);
         let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         let mut octets_read = 0;
@@ -264,6 +265,7 @@ impl<S: Socket> Session<S> {
             deliver(&mut turn, id, life, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
                 let sent = transport.ciphertext_sent();
+                handler.on_write(id);
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
                     Err(error) => *end = broken(id, &error, life, handler),
@@ -293,6 +295,7 @@ impl<S: Socket> Session<S> {
             }
             match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
+                    handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     octets_read += octets;
                     *is_heavy = octets_read >= HEAVY_BYTES;

@@ -295,7 +295,7 @@ impl<S: Socket> Sessions<S> {
     /// dropped.
     pub fn shed<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
         self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn| turn.shed()) {
+            match session.pump_with(id, shared, handler, |turn, _| turn.shed()) {
                 (None, _) => Pumped::Gone,
                 (Some(()), pumped) => pumped,
             }
@@ -310,7 +310,7 @@ impl<S: Socket> Sessions<S> {
     /// Refuses a session its opening handshake, see [`Turn::turn_away`](crate::proto::Turn::turn_away).
     pub fn turn_away<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
         self.pump(id, handler, |session, id, shared, handler| {
-            session.pump_with(id, shared, handler, |turn| turn.turn_away(refusal)).1
+            session.pump_with(id, shared, handler, |turn, _| turn.turn_away(refusal)).1
         });
     }
 
@@ -321,11 +321,11 @@ impl<S: Socket> Sessions<S> {
         &mut self,
         id: ConnId,
         handler: &mut H,
-        send: impl FnOnce(Sender<'_>) -> R,
+        send: impl FnOnce(&mut H, Sender<'_>) -> R,
     ) -> Option<R> {
         let mut sent = None;
         self.pump(id, handler, |session, id, shared, handler| {
-            let (result, pumped) = session.pump_with(id, shared, handler, |turn| send(turn.sender()));
+            let (result, pumped) = session.pump_with(id, shared, handler, |turn, handler| send(handler, turn.sender()));
             sent = result;
             pumped
         });
@@ -335,7 +335,7 @@ impl<S: Socket> Sessions<S> {
     /// Ends a session as it is, without a Close.
     pub fn abort<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
         self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn| turn.abort()) {
+            match session.pump_with(id, shared, handler, |turn, _| turn.abort()) {
                 // It waited for the end of TCP only.
                 (None, _) => Pumped::Gone,
                 (Some(()), pumped) => pumped,

@@ -339,6 +339,28 @@ fn deadlines_follow_the_phase() {
 }
 
 #[test]
+fn a_message_can_be_sent_in_frames_of_a_size() {
+    for (payload, frame_bytes, expected) in [
+        ("Hello", 2, vec![plain(0x01, b"He"), plain(0x00, b"ll"), plain(0x80, b"o")]),
+        ("Hell", 2, vec![plain(0x01, b"He"), plain(0x80, b"ll")]),
+        ("Hello", 5, vec![plain(0x81, b"Hello")]),
+        ("Hello", usize::MAX, vec![plain(0x81, b"Hello")]),
+        ("Hi", 0, vec![plain(0x01, b"H"), plain(0x80, b"i")]),
+        ("", 7, vec![plain(0x81, b"")]),
+    ] {
+        let mut workspace = Workspace::new();
+        let mut connection = opened(Role::Server, Settings::default(), Instant::now());
+        let mut turn = connection.turn(&mut workspace, Instant::now());
+        turn.sender().fragmented(MessageKind::Text, payload.as_bytes(), frame_bytes).unwrap();
+        let mut played = Played::default();
+        drain(&mut turn, &mut played);
+        assert_eq!(hex(&played.wire), hex(&expected.concat()), "{payload:?} in frames of {frame_bytes}");
+        turn.sender().close(CloseCode::NORMAL, "").unwrap();
+        assert_eq!(turn.sender().fragmented(MessageKind::Text, b"", 1), Err(SendError::Closing));
+    }
+}
+
+#[test]
 fn a_client_masks_leaves_tcp_to_the_server_and_refuses_masked_frames() {
     let now = Instant::now();
     let mut workspace = Workspace::with_mask_keys(Box::new(|| [1, 2, 3, 4]));

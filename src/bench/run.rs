@@ -1,0 +1,134 @@
+//! A whole run: what was asked, on which machine, against whom, and every piece that was measured. All figures, comparisons
+//! and verdicts are derived from this, and it can be written to a document and read back without loss.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use hdrhistogram::Histogram;
+
+use super::{fingerprint::Fingerprint, measured::Measured};
+
+/// What a run measured, or several that were merged.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// When it began.
+    pub began: SystemTime,
+    /// From there to its end, calibration and warm-up included.
+    pub elapsed: Duration,
+    /// It was ended early: what is here is what there was.
+    pub interrupted: bool,
+    /// What was asked.
+    pub workload: Workload,
+    /// The machines that generated the load: one, or several in a merged run.
+    pub machines: Vec<Fingerprint>,
+    /// What an echo costs where nothing is served, on this machine.
+    pub floor: Option<Floor>,
+    /// Who was measured.
+    pub targets: Vec<Target>,
+    /// The target that others are compared to, an index of `targets`.
+    pub reference: usize,
+    /// Rounds took the targets in turn, so that a round of one may be compared with the same round of another.
+    pub interleaved: bool,
+    /// What was done to each target.
+    pub phases: Vec<Phase>,
+    /// What came of it.
+    pub pieces: Vec<Piece>,
+}
+
+/// What was asked, in words for people; nothing is computed from its `settings`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Rounds that were planned.
+    pub rounds: u32,
+    /// Arrivals of an open loop are random (Poisson): their number is known but for its square root.
+    pub random_arrivals: bool,
+    /// Everything else that was asked, name and value, such as `duration` and `10s`.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// Who was measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// How it is called in tables: its URL, unless that is ambiguous.
+    pub name: String,
+    /// Where it is.
+    pub url: String,
+    /// Its process, if it runs on this machine and is known.
+    pub pid: Option<u32>,
+}
+
+/// What was done to each target, and is comparable only with the same done to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Phase {
+    /// Short, and unique within a run: `64B`, `echo 1KiB x100`.
+    pub name: String,
+    /// `echo`, `connect`, `ping`, `idle`, `slow-reader`.
+    pub scenario: String,
+    /// Octets of a message, where they are all of one size.
+    pub payload_bytes: Option<u64>,
+    /// Connections that were wanted.
+    pub connections: u64,
+}
+
+/// One target, one phase, one round, from one machine.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// An index of [`Run::targets`].
+    pub target: usize,
+    /// An index of [`Run::phases`].
+    pub phase: usize,
+    /// From 0.
+    pub round: u32,
+    /// An index of [`Run::machines`].
+    pub machine: usize,
+    /// What it measured.
+    pub measured: Measured,
+}
+
+/// Echoes of an in-process server that does nothing else: what the machine itself costs.
+#[derive(Clone, Debug)]
+pub struct Floor {
+    /// Octets of a message.
+    pub payload_bytes: u64,
+    /// Messages a second that were wanted. `None`: closed loop.
+    pub wanted_rate: Option<f64>,
+    /// Response time in an open loop, service time in a closed one.
+    pub latency: Histogram<u64>,
+    /// From the intended send time to the actual write. Empty in a closed loop.
+    pub lateness: Histogram<u64>,
+    /// CPU time of the generator, a message.
+    pub cpu_per_message: Option<Duration>,
+}
+
+impl Run {
+    /// The pieces of one target in one phase, in order of rounds.
+    pub fn pieces_of(&self, target: usize, phase: usize) -> impl Iterator<Item = &Piece> {
+        self.pieces.iter().filter(move |piece| piece.target == target && piece.phase == phase)
+    }
+
+    /// Every pair of target and phase of which there is a piece, by phase and then target.
+    pub fn cells(&self) -> impl Iterator<Item = (usize, usize)> {
+        (0..self.phases.len())
+            .flat_map(|phase| (0..self.targets.len()).map(move |target| (target, phase)))
+            .filter(|&(target, phase)| self.pieces_of(target, phase).next().is_some())
+    }
+
+    /// Whether every index points at something. What the generator builds does; a file may not.
+    pub fn is_coherent(&self) -> bool {
+        self.reference < self.targets.len().max(1)
+            && self.pieces.iter().all(|piece| {
+                piece.target < self.targets.len()
+                    && piece.phase < self.phases.len()
+                    && piece.machine < self.machines.len()
+            })
+    }
+}
+
+impl Measured {
+    /// What its percentiles are taken of: response time in an open loop, service time in a closed one.
+    pub fn latency(&self) -> &Histogram<u64> {
+        if self.wanted_rate.is_some() { &self.response } else { &self.service }
+    }
+}

@@ -1,0 +1,280 @@
+//! What `wslab bench` and `wslab report` do with a run: print it, write it to files, hold it to assertions and baselines.
+
+use std::{
+    fs,
+    io::{IsTerminal as _, Read as _, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, value_parser};
+
+use super::{
+    bench_text::{self, Style},
+    error::{EXIT_CHECK_FAILED, EXIT_INVALID, EXIT_OK, Error, reason},
+    options::Format,
+};
+use crate::bench::{
+    assertion::Assertion,
+    document::{DOCUMENT_BYTES_MAX, Document},
+    export,
+    outcome::{Checks, Exit, conclude},
+    run::Run,
+};
+
+/// Worse than the baseline by so much is a regression, if nothing else was said.
+const MARGIN: &str = "5%";
+/// A margin beyond this would let everything pass.
+const MARGIN_MAX: f64 = 100.0;
+
+/// `--format`, `--export-…`, `--assert`, `--baseline` and what belongs to them.
+pub(super) fn args() -> [Arg; 11] {
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
+    };
+    [
+        Arg::new("format")
+            .long("format")
+            .value_name("FORMAT")
+            .value_parser(["text", "json"])
+            .default_value("text")
+            .help("How to print: for people, or as a document of the schema wslab.bench/1"),
+        Arg::new("print-schema")
+            .long("print-schema")
+            .action(ArgAction::SetTrue)
+            .exclusive(true)
+            .help("Print the JSON Schema of results, and exit"),
+        file("export-json", "Write the result as a document, which `wslab report` reads; - is stdout"),
+        file("export-hdr", "Write an HdrHistogram interval log (V2), an interval a line"),
+        file("export-csv", "Write a table over time"),
+        file("export-html", "Write a page with plots that needs nothing else"),
+        Arg::new("assert")
+            .long("assert")
+            .value_name("CONDITION")
+            .action(ArgAction::Append)
+            .value_parser(value_parser!(Assertion))
+            .help("Exit 1 unless this holds: p99<2ms, rate>=10k/s, errors<1, cpu/message@2<5us (of the second target)"),
+        Arg::new("save-baseline")
+            .long("save-baseline")
+            .value_name("NAME")
+            .value_parser(baseline_name)
+            .help("Keep the result as baselines/NAME.json in wslab's data folder; a NAME with a slash is a path"),
+        Arg::new("baseline")
+            .long("baseline")
+            .value_name("NAME")
+            .value_parser(baseline_name)
+            .help("Compare with a kept result"),
+        Arg::new("fail-on-regression")
+            .long("fail-on-regression")
+            .value_name("MARGIN")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value(MARGIN)
+            .requires("baseline")
+            .value_parser(margin)
+            .help(
+                "Exit 1 if a figure is worse than the baseline's by more than MARGIN [default: 5%] and not by chance",
+            ),
+        Arg::new("allow-invalid")
+            .long("allow-invalid")
+            .action(ArgAction::SetTrue)
+            .help("Take a run that can not be believed none the less, and do not exit 4"),
+    ]
+    .map(|arg| arg.help_heading("Results"))
+}
+
+fn margin(text: &str) -> Result<f64, &'static str> {
+    let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
+    number
+        .map(|percent| percent / 100.0)
+        .filter(|margin| (0.0..=MARGIN_MAX).contains(margin))
+        .ok_or("expected a share such as \"5%\"")
+}
+
+/// Where a baseline is kept, by name or by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Baseline {
+    Named(String),
+    At(PathBuf),
+}
+
+fn baseline_name(text: &str) -> Result<Baseline, &'static str> {
+    if text.contains('/') {
+        return Ok(Baseline::At(PathBuf::from(text)));
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    (!text.is_empty() && !text.starts_with('.') && text.len() <= 100 && text.chars().all(is_plain))
+        .then(|| Baseline::Named(text.to_owned()))
+        .ok_or("expected letters, digits, - _ and . such as \"main\", or a path with a slash")
+}
+
+impl Baseline {
+    fn path(&self) -> Result<PathBuf, Error> {
+        match self {
+            Baseline::At(path) => Ok(path.clone()),
+            Baseline::Named(name) => {
+                let folders = directories::BaseDirs::new().ok_or_else(|| {
+                    Error::Result(
+                        "no home folder to keep baselines in: set XDG_DATA_HOME, or give a path with a slash"
+                            .to_owned(),
+                    )
+                })?;
+                Ok(folders.data_dir().join("wslab").join("baselines").join(format!("{name}.json")))
+            }
+        }
+    }
+}
+
+/// What is to become of a run.
+#[derive(Debug)]
+pub(super) struct Output {
+    format: Format,
+    exports: [(Form, Option<PathBuf>); 4],
+    checks: Checks,
+    save_baseline: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Hdr,
+    Csv,
+    Html,
+}
+
+impl Output {
+    /// From what [`args`] took. Reads the baseline, so that a run is not made in vain.
+    pub(super) fn from(matches: &ArgMatches) -> Result<Output, Error> {
+        let path = |name| matches.get_one::<PathBuf>(name).cloned();
+        let baseline = match matches.get_one::<Baseline>("baseline") {
+            Some(name) => Some(read(&name.path()?)?),
+            None => None,
+        };
+        let save_baseline = matches.get_one::<Baseline>("save-baseline").map(Baseline::path).transpose()?;
+        Ok(Output {
+            format: if matches.get_one::<String>("format").is_some_and(|word| word == "json") {
+                Format::Json
+            } else {
+                Format::Text
+            },
+            exports: [
+                (Form::Json, path("export-json")),
+                (Form::Hdr, path("export-hdr")),
+                (Form::Csv, path("export-csv")),
+                (Form::Html, path("export-html")),
+            ],
+            checks: Checks {
+                assertions: matches.get_many("assert").into_iter().flatten().cloned().collect(),
+                baseline,
+                regression_margin: matches.get_one("fail-on-regression").copied(),
+                allow_invalid: matches.get_flag("allow-invalid"),
+            },
+            save_baseline,
+        })
+    }
+
+    /// Prints, writes and judges; returns the exit code.
+    pub(super) fn conclude(
+        &self,
+        run: &Run,
+        color: bool,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<i32, Error> {
+        let conclusion = conclude(run, &self.checks).map_err(|error| Error::Setting(format!("wslab: {error}")))?;
+        for (form, path) in self.exports.iter().filter_map(|(form, path)| Some((*form, path.as_ref()?))) {
+            write(path, &form.render(run)?, out)?;
+        }
+        let is_taken = conclusion.verdict.is_valid() || self.checks.allow_invalid;
+        if let Some(path) = self.save_baseline.as_ref().filter(|_| is_taken) {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder.map_or(Ok(()), fs::create_dir_all).map_err(|source| unwritable(path, &source))?;
+            write(path, &Form::Json.render(run)?, out)?;
+            let _ = writeln!(err, "wslab: baseline kept in {}", path.display());
+        }
+        // A stdout that is gone was told of nothing anyway.
+        let _ = match self.format {
+            Format::Text => write!(out, "{}", bench_text::render(run, &conclusion, Style { color })),
+            Format::Json => writeln!(out, "{}", Document::of(run).to_json()),
+        };
+        let _ = out.flush();
+        for failure in &conclusion.failures {
+            let _ = writeln!(err, "wslab: {}", one_line(failure));
+        }
+        if !is_taken {
+            let _ = writeln!(
+                err,
+                "wslab: the run is INVALID for {} reason{}: mend them, or take it as it is with --allow-invalid",
+                conclusion.verdict.invalid.len(),
+                if conclusion.verdict.invalid.len() == 1 { "" } else { "s" }
+            );
+            if self.save_baseline.is_some() {
+                let _ = writeln!(err, "wslab: it was not kept as a baseline");
+            }
+        }
+        Ok(match conclusion.exit {
+            Exit::Ok => EXIT_OK,
+            Exit::CheckFailed => EXIT_CHECK_FAILED,
+            Exit::Invalid => EXIT_INVALID,
+        })
+    }
+}
+
+/// Whether stdout may be painted: a terminal, and nobody objects.
+pub(super) fn may_paint(no_color: bool) -> bool {
+    !no_color && std::io::stdout().is_terminal()
+}
+
+impl Form {
+    fn render(self, run: &Run) -> Result<Vec<u8>, Error> {
+        Ok(match self {
+            Form::Json => (Document::of(run).to_json() + "\n").into_bytes(),
+            Form::Csv => export::csv::render(run).into_bytes(),
+            Form::Html => export::html::render(run).into_bytes(),
+            Form::Hdr => {
+                let mut log = Vec::new();
+                export::hdr::write(run, &mut log)
+                    .map_err(|source| Error::System { doing: "write an interval log", source })?;
+                log
+            }
+        })
+    }
+}
+
+fn write(path: &Path, octets: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+    if path == Path::new("-") {
+        let _ = out.write_all(octets);
+        return Ok(());
+    }
+    fs::write(path, octets).map_err(|source| unwritable(path, &source))
+}
+
+fn unwritable(path: &Path, source: &std::io::Error) -> Error {
+    Error::Result(format!("cannot write {}: {}: give the path of a file that can be", path.display(), reason(source)))
+}
+
+/// A result that was written before; `-` is stdin.
+pub(super) fn read(path: &Path) -> Result<Run, Error> {
+    let unreadable = |source: &std::io::Error| {
+        Error::Result(format!(
+            "cannot read {}: {}: give a file written by --export-json or --save-baseline",
+            path.display(),
+            reason(source)
+        ))
+    };
+    let mut octets = Vec::new();
+    let bound = DOCUMENT_BYTES_MAX + 1;
+    let taken = if path == Path::new("-") {
+        std::io::stdin().lock().take(bound).read_to_end(&mut octets)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(bound).read_to_end(&mut octets))
+    };
+    taken.map_err(|source| unreadable(&source))?;
+    if octets.len() as u64 > DOCUMENT_BYTES_MAX {
+        return Err(Error::Result(format!("{}: more than 1 GiB: no result is as large", path.display())));
+    }
+    Document::parse(&octets).map_err(|error| Error::Result(one_line(&format!("{}: {error}", path.display()))))
+}
+
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

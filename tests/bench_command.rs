@@ -1,0 +1,268 @@
+//! `wslab bench` as a shell runs it: what it prints, and how it exits.
+
+use std::{process::Command, time::Duration};
+
+use rustix::process::Signal;
+
+use super::{
+    Peer, echo,
+    support::process::{Ended, Process, Serve, wslab},
+};
+
+fn command(args: &[&str]) -> Command {
+    let mut command = wslab(&std::env::temp_dir());
+    command.arg("bench").args(args);
+    // The shell of --spawn is looked for along it.
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+fn bench(args: &[&str]) -> Ended {
+    Process::start(&mut command(args)).wait()
+}
+
+/// What it printed with `--format json`.
+#[track_caller]
+fn document(ended: &Ended) -> serde_json::Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+}
+
+/// It ended with this code and one line on stderr that says this.
+#[track_caller]
+fn check_refusal(ended: &Ended, code: i32, said: &str) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains(said), "{ended:?}");
+}
+
+#[test]
+fn what_makes_no_plan_is_a_usage_error() {
+    let url = "ws://127.0.0.1:1/";
+    for (args, said) in [
+        (&[][..], "required"),
+        (&[url, "--rate", "fast"], "messages a second"),
+        (&[url, "--rate", "100M/s"], "the rate must lie between"),
+        (&[url, "--rate", "1k/s", "--pipeline", "2"], "cannot be used with"),
+        (&[url, "--arrivals", "poisson"], "--rate"),
+        (&[url, "-d", "1s", "-n", "5"], "cannot be used with"),
+        (&[url, "-d", "10"], "expected a duration"),
+        (&[url, "-c", "5..1:1"], "a ramp"),
+        (&[url, "-s", "1EiB"], "expected a size"),
+        (&[url, "--scenario", "ping", "-s", "1KiB"], "a Ping carries at most 125 octets"),
+        (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
+        (&[url, "--until", "p99<1s"], "expected a latency"),
+        (&[url, "--source", "nowhere"], "expected an address"),
+        (&["--calibrate", "--format", "json"], "cannot be used with"),
+        (&[url, "-s", "64,64B"], "given twice"),
+        (&[url, "--pid", "4294967295"], "no such process"),
+        (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
+        (&["http://127.0.0.1/"], "write ws:// instead of http://"),
+    ] {
+        check_refusal(&bench(args), 2, said);
+    }
+}
+
+#[test]
+fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
+    let quick = ["-d", "100ms", "--floor", "0s"];
+    let serve = Serve::start(&[]);
+    let wss = format!("wss://localhost:{}/wss", serve.wss_addr().port());
+    let as_ws = format!("ws://{}/", serve.wss_addr());
+    let as_wss = format!("wss://{}/", serve.ws_addr());
+    let ca = serve.ca();
+    let ca = ca.to_str().unwrap();
+    for (args, said) in [
+        (
+            &["ws://127.0.0.1:1/"][..],
+            "cannot measure ws://127.0.0.1:1/: connection refused: nobody listens on that port",
+        ),
+        (&["ws://nowhere.invalid/"], "cannot look up nowhere.invalid"),
+        (&[&wss, "--cacert", "/nonexistent.pem"], "/nonexistent.pem"),
+        (&[&as_wss, "--insecure"], "is it a ws:// port?"),
+        (&[&as_ws], "the response is malformed"),
+        (&["ws://127.0.0.1:1/", "--source", "192.0.2.1"], "--source"),
+        (&["ws://127.0.0.1:1/", "--payload", "/nonexistent"], "cannot read /nonexistent"),
+        (&["ws://127.0.0.1:1/", "--spawn", "false"], "ended before it accepted"),
+    ] {
+        check_refusal(&bench(&[&quick[..], args].concat()), 3, said);
+    }
+    // Another authority than the one that issued the certificate.
+    let other = Serve::start(&[]);
+    let ended = bench(&[&quick[..], &[&wss, "--cacert", other.ca().to_str().unwrap()]].concat());
+    check_refusal(&ended, 3, "the certificate's issuer is not trusted");
+    let ended = bench(&[&quick[..], &["--allow-invalid", &wss, "--cacert", ca]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn ctrl_c_prints_what_there_is() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [&url, "-d", "60s", "-w", "0s", "--floor", "0s", "--format", "json", "--allow-invalid"];
+    let process = Process::start(&mut command(&args));
+    // There is nothing to wait for but time: stderr tells of progress on a terminal only.
+    std::thread::sleep(Duration::from_millis(1500));
+    process.signal(Signal::INT);
+    let ended = process.wait();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let document = document(&ended);
+    assert_eq!(document["interrupted"], true);
+    assert!(document["pieces"][0]["completed"].as_u64().unwrap() > 0, "{document}");
+}
+
+#[test]
+fn what_is_printed_as_json_follows_the_schema() {
+    let peers = [Peer::start(echo()), Peer::start(echo())];
+    let (one, two) = (peers[0].url(), peers[1].url());
+    let quick = ["-n", "600", "--floor", "100ms", "--format", "json", "--allow-invalid"];
+    for args in [
+        &[&one, "--name", "one", "--rounds", "2", "-s", "10,1KiB", "--text"][..],
+        &[&one, &two, "--rate", "5k/s", "--arrivals", "poisson", "--reference", "2", "--rounds", "3"],
+        &[&one, "--scenario", "connect", "-c", "2..4:2"],
+    ] {
+        let ended = bench(&[&quick[..], args].concat());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        let document = document(&ended);
+        let schema = serde_json::from_str(&bench(&["--print-schema"]).stdout).unwrap();
+        let found: Vec<String> =
+            jsonschema::validator_for(&schema).unwrap().iter_errors(&document).map(|error| error.to_string()).collect();
+        assert!(found.is_empty(), "{args:?}: {found:?}");
+        let pieces = document["pieces"].as_array().unwrap();
+        let completed: u64 = pieces.iter().map(|piece| piece["completed"].as_u64().unwrap()).sum();
+        let cells = document["targets"].as_array().unwrap().len() * document["phases"].as_array().unwrap().len();
+        assert_eq!(completed, 600 * cells as u64, "{args:?}");
+        assert!(document["floor"].is_object());
+    }
+}
+
+#[test]
+fn targets_and_phases_have_names() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [&url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,1KiB", "--scenario", "ping", "-n", "40"];
+    let refused = bench(&args);
+    check_refusal(&refused, 2, "a Ping carries at most 125 octets");
+    let args = [&url, &url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,20B", "--scenario", "ping", "-n", "10"];
+    let ended =
+        bench(&[&args[..], &["--floor", "0s", "--format", "json", "--allow-invalid", "--reference", "left"]].concat());
+    let document = document(&ended);
+    let names = |what: &str| -> Vec<String> {
+        document[what].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("targets"), ["left".to_owned(), format!("{url} #2"), format!("{url} #3")]);
+    assert_eq!(names("phases"), ["ping 10B x1", "ping 20B x1", "ping 10B x2", "ping 20B x2"]);
+    assert_eq!(document["reference"], 0);
+    check_refusal(&bench(&[&url, "--reference", "3"]), 2, "--reference 3: expected one of");
+}
+
+#[test]
+fn a_ramp_ends_where_it_is_told_to() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [
+        &url,
+        "-c",
+        "1..5:1",
+        "--until",
+        "p50>1us",
+        "-n",
+        "100",
+        "--floor",
+        "0s",
+        "--format",
+        "json",
+        "--allow-invalid",
+    ];
+    assert_eq!(document(&bench(&args))["pieces"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_rate_that_can_not_be_met_is_invalid_and_exit_4() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    let args = [&url, "--rate", "10M/s", "-d", "200ms", "--timeout", "300ms", "--floor", "0s"];
+    let ended = bench(&args);
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.stdout.contains("INVALID") && ended.stdout.contains("messages/s were wanted"), "{ended:?}");
+    let ended = bench(&[&args[..], &["--allow-invalid"]].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("INVALID"), "{ended:?}");
+}
+
+#[test]
+fn connections_come_from_the_sources_and_bring_headers() {
+    use std::sync::{Arc, Mutex};
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let requests = seen.clone();
+    let addr = super::stranger(move |mut socket| {
+        use std::io::{Read as _, Write as _};
+        let mut octets = [0; 4096];
+        let read = socket.read(&mut octets).unwrap_or(0);
+        let from = socket.peer_addr().unwrap().ip().to_string();
+        requests.lock().unwrap().push((from, String::from_utf8_lossy(&octets[..read]).into_owned()));
+        let _ = socket.write_all(b"HTTP/1.1 403 Forbidden\r\n\r\n");
+    });
+    let url = format!("ws://{addr}/");
+    let args = [
+        &url,
+        "--source",
+        "127.0.0.2-127.0.0.4",
+        "--header",
+        "X-Load: yes",
+        "--subprotocol",
+        "one",
+        "--subprotocol",
+        "two",
+    ];
+    let ended = bench(&[&args[..], &["-c", "6", "-d", "100ms", "--floor", "0s"]].concat());
+    check_refusal(&ended, 3, "403 Forbidden");
+    let mut seen = seen.lock().unwrap().clone();
+    seen.sort();
+    let from: Vec<&str> = seen.iter().map(|(from, _)| from.as_str()).collect();
+    assert_eq!(from, ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3", "127.0.0.4", "127.0.0.4"]);
+    assert!(
+        seen.iter().all(|(_, head)| head.contains("X-Load: yes") && head.contains("Sec-WebSocket-Protocol: one, two")),
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn running_out_of_descriptors_says_what_to_do() {
+    let peer = Peer::start(echo());
+    let mut limited = Command::new("sh");
+    limited.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    // Soft and hard limit, so that it can not be raised.
+    limited.args(["-c", "ulimit -n 60; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_wslab"), "bench", &peer.url()]);
+    limited.args(["-c", "100", "-d", "100ms", "--floor", "0s", "--allow-invalid"]);
+    let ended = Process::start(&mut limited).wait();
+    assert_eq!(ended.code, Some(0), "those that were opened are measured: {ended:?}");
+    assert!(ended.stderr.contains("the system allows 60 open files"), "{ended:?}");
+    assert!(ended.stdout.contains("ulimit -n"), "{ended:?}");
+}
+
+#[test]
+fn a_spawned_server_is_measured_and_ended() {
+    let folder = Serve::folder_of_its_own();
+    // A free port, for a moment; somebody else may take it only by chance.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("ws://127.0.0.1:{port}/");
+    let spawn = format!(
+        "env HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
+        folder.path().display(),
+        env!("CARGO_BIN_EXE_wslab")
+    );
+    let ended = bench(&[&url, "-d", "300ms", "--floor", "100ms", "--allow-invalid", "--spawn", &spawn]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("server: "), "{ended:?}");
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");
+}
+
+#[test]
+fn a_calibration_needs_no_server() {
+    let ended = bench(&["--calibrate"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(
+        ended.stdout.contains("256 under way: round trip") && ended.stdout.contains("a clock reading: "),
+        "{ended:?}"
+    );
+}
