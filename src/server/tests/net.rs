@@ -157,8 +157,8 @@ impl Net {
         if wire.reads.0 != self.polls {
             wire.reads = (self.polls, 0);
         }
-        // What is only discarded is counted in octets, not in reads.
-        wire.reads.1 += usize::from(!wire.socket.outbound_fin);
+        // What is only discarded is counted in octets, not in reads; and a reset comes before our end can.
+        wire.reads.1 += usize::from(!wire.socket.outbound_fin && !wire.socket.inbound_rst);
         assert!(wire.reads.1 <= READS_MAX, "one socket is read {READS_MAX} times in a turn, and the others wait");
     }
 
