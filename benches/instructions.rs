@@ -18,7 +18,7 @@ use wslab::{
     net::{Socket, TlsScratch, Transport},
     proto::{Connection, MessageKind, Settings, WireHeader, Workspace, mask},
     server::Echo,
-    session::{ConnId, Session, Shared},
+    session::{ConnId, Session, Shared, TURN_BYTES_MAX},
 };
 
 const ID: ConnId = ConnId { key: 0, generation: 0 };
@@ -42,6 +42,10 @@ impl Socket for Memory {
         buf[..len].copy_from_slice(&self.input[self.arrived.start..][..len]);
         self.arrived.start += len;
         Ok(len)
+    }
+
+    fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
@@ -71,8 +75,14 @@ impl Bench {
         let now = Instant::now();
         let mut workspace = Workspace::new();
         workspace.set_date(std::time::SystemTime::UNIX_EPOCH);
-        let tls = TlsScratch::default();
-        let shared = Shared { workspace, tls, now, linger: Duration::from_secs(1), linger_bytes_max: 1 << 20 };
+        let shared = Shared {
+            workspace,
+            tls: TlsScratch::default(),
+            now,
+            linger: Duration::from_secs(1),
+            linger_bytes_max: 1 << 20,
+            turn_bytes: TURN_BYTES_MAX,
+        };
         let settings = Arc::new(Settings::default());
         let mut bench = Bench { session: accepted(&settings, now), shared, settings, chop: usize::MAX, turns: 0 };
         bench.arrive(&format!("{REQUEST}{extensions}\r\n").into_bytes().into());

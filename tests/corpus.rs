@@ -14,6 +14,8 @@ mod frames;
 mod head;
 #[path = "../fuzz/laws/inflate.rs"]
 mod inflate;
+#[path = "../fuzz/laws/proxy.rs"]
+mod proxy;
 
 type Law = fn(&[u8]);
 
@@ -23,6 +25,7 @@ const LAWS: &[(&str, Law)] = &[
     ("frames", frames::check),
     ("head", head::check),
     ("inflate", inflate::check),
+    ("proxy", proxy::check),
 ];
 
 /// The files of a folder with their names, in order.

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod behind_proxies;
 mod bounds;
 mod busy_poll;
 mod closing;
@@ -17,6 +18,7 @@ mod hostile;
 mod hostile_thousands;
 mod library;
 mod limits;
+mod logging;
 mod opening_handshake;
 mod order;
 mod proxy_protocol;
