@@ -351,7 +351,6 @@ fn python_with_hdrhistogram() -> Option<PathBuf> {
             .output()
             .ok()?;
         if !made.status.success() || !installed.status.success() || !has_it(&python) {
-            eprintln!("{}", String::from_utf8_lossy(&installed.stderr));
             return None;
         }
     }
