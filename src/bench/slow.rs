@@ -19,8 +19,8 @@ const RECEIVE_BUFFER: usize = 4 << 10;
 const MESSAGE_BYTES: usize = 16 << 10;
 /// Messages that each has under way: far more than the buffers between hold.
 const UNDER_WAY: usize = 1024;
-/// Octets that each holds itself, at most.
-const QUEUE_BYTES: usize = 64 << 10;
+/// Octets that each holds itself, at most; filled up each time it reads.
+const QUEUE_BYTES: usize = 512 << 10;
 
 /// The slow readers of one piece.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub(super) struct SlowReaders {
 #[derive(Debug, Default)]
 struct Sluggard {
     settled: usize,
+    open: Vec<ConnId>,
     trouble: Option<String>,
 }
 
@@ -45,21 +46,21 @@ impl Sluggard {
 }
 
 impl Handler for Sluggard {
-    fn on_open(&mut self, _: ConnId, _: &Opened, sender: Sender<'_>) {
+    fn on_open(&mut self, id: ConnId, _: &Opened, sender: Sender<'_>) {
         self.settled += 1;
+        self.open.push(id);
         Sluggard::fill(sender);
     }
 
-    fn on_message(&mut self, _: ConnId, _: Message<'_>, sender: Sender<'_>) {
-        Sluggard::fill(sender);
-    }
+    fn on_message(&mut self, _: ConnId, _: Message<'_>, _: Sender<'_>) {}
 
     fn on_failed(&mut self, _: ConnId, closure: &Closure) {
         self.settled += 1;
         self.trouble.get_or_insert_with(|| errors::failure(closure).1);
     }
 
-    fn on_close(&mut self, _: ConnId, closure: &Closure) {
+    fn on_close(&mut self, id: ConnId, closure: &Closure) {
+        self.open.retain(|open| *open != id);
         tracing::info!(target: "wslab::bench", "a slow reader was closed: {closure}");
     }
 }
@@ -86,9 +87,12 @@ impl SlowReaders {
         }
     }
 
-    /// Lets each read a little.
+    /// Lets each read a little, and send what it can.
     pub(super) fn turn(&mut self) {
         // A poll that fails here fails for the measured connections too, and is told there.
         let _ = self.client.turn(Some(Duration::ZERO));
+        for id in self.client.handler().open.clone() {
+            let _ = self.client.with_sender(id, Sluggard::fill);
+        }
     }
 }
