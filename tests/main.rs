@@ -8,6 +8,7 @@
 mod support;
 
 mod admin;
+mod behind_proxies;
 mod bounds;
 mod busy_poll;
 mod closing;
@@ -18,12 +19,14 @@ mod hostile;
 mod hostile_thousands;
 mod library;
 mod limits;
+mod logging;
 mod metrics;
 mod opening_handshake;
 mod order;
 mod proxy_protocol;
 mod rooms;
 mod serve_command;
+mod soak;
 mod supervisor;
 mod timeouts;
 mod tls;

@@ -85,9 +85,9 @@ mod tests {
 
     #[test]
     fn sockets_go_where_their_names_say_or_else_by_their_order() {
-        type Row<'a> = (usize, &'a str, Result<&'a [bool], &'a str>);
+        type Row = (usize, &'static str, Result<&'static [bool], &'static str>);
         #[rustfmt::skip]
-        let rows: &[Row<'_>] = &[
+        let rows: &[Row] = &[
             (0, "", Ok(&[])),
             (1, "", Ok(&[false])),
             (2, "", Ok(&[false, true])),

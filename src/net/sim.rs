@@ -157,7 +157,9 @@ impl Socket for SimSocket {
         let octets = buf.len().min(self.inbound.len());
         let n = if self.peeked > 0 { octets.min(self.peeked) } else { self.read_cut.next(octets) };
         self.peeked -= n.min(self.peeked);
-        self.arrived |= n < buf.len() && n < self.inbound.len();
+        // Behind the end nothing arrives any more: whoever was told of it reads on without an edge.
+        let may_arrive = !self.inbound_fin && !self.inbound_rst;
+        self.arrived |= may_arrive && n < buf.len() && n < self.inbound.len();
         if n == 0 && !buf.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }

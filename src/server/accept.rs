@@ -28,6 +28,8 @@ use crate::{
 
 /// Connections accepted from one listener before the others get their turn.
 pub(super) const ACCEPTS_MAX: usize = 64;
+/// TLS handshakes that wait for us, not for their peers, from which on no more are begun.
+const LISTED_HANDSHAKES_MAX: usize = 64;
 /// How long accepting rests when descriptors have run out and none comes back.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.
@@ -176,6 +178,10 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             for _ in 0..ACCEPTS_MAX {
                 let Some(door) = self.reception.doors.get_mut(at).filter(|door| door.knocking) else { break };
                 let tls = door.tls;
+                if tls && self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX {
+                    // More would only be dropped for newer ones before we get to them.
+                    break;
+                }
                 match self.kernel.accept(&door.listener) {
                     Ok(Some((socket, peer))) => {
                         self.tally.accepted(tls);

@@ -26,8 +26,8 @@ use crate::{
 const CROWD_BYTES: usize = 1 << 20;
 /// The least share: some 700 Pings, which take 30 µs.
 const TURN_BYTES_MIN: usize = 4 << 10;
-/// How long the ready list is pumped before the poll is asked again.
-const LISTED_SLICE: Duration = Duration::from_millis(2);
+/// How long each list is pumped before the poll is asked again.
+const LISTED_SLICE: Duration = Duration::from_millis(1);
 
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
@@ -187,7 +187,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         let crowd = K::ready(events).count() + self.sessions.listed();
         self.sessions.shared.turn_bytes = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
         for (token, readiness) in K::ready(events) {
-            self.dispatch(token, readiness);
+            self.dispatch(token, readiness, crowd > 1);
         }
         self.pump_listed();
         self.on_lobby_deadline();
@@ -197,8 +197,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         self.accept();
     }
 
-    /// Those who had their share and want more, and opening handshakes, get a slice of the turn. With a thousand of them the list
-    /// takes several turns, between which whoever asks for little is answered at once.
+    /// Those who had their share and want more, and TLS handshakes, get a slice of the turn each. With a thousand of them the lists
+    /// take several turns, between which whoever asks for little is answered at once.
     #[inline]
     fn pump_listed(&mut self) {
         if self.sessions.listed() == 0 {
@@ -207,6 +207,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         let Loop { sessions, kernel, handler, .. } = self;
         let end = kernel.now() + LISTED_SLICE;
         sessions.pump_listed(handler, || kernel.now() < end);
+        let end = kernel.now() + LISTED_SLICE;
+        sessions.pump_handshakes(handler, || kernel.now() < end);
     }
 
     fn reap(&mut self) {
@@ -242,9 +244,11 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     #[inline]
-    fn dispatch(&mut self, token: usize, readiness: Readiness) {
-        if token < ConnId::TOKENS_END {
-            self.sessions.on_ready_open_first(ConnId::from_token(token), readiness, &mut self.handler);
+    fn dispatch(&mut self, token: usize, readiness: Readiness, in_crowd: bool) {
+        if token < ConnId::TOKENS_END && in_crowd {
+            self.sessions.on_ready_in_crowd(ConnId::from_token(token), readiness, &mut self.handler);
+        } else if token < ConnId::TOKENS_END {
+            self.sessions.on_ready(ConnId::from_token(token), readiness, &mut self.handler);
         } else if token < LOBBY_END {
             self.look(token, readiness);
         } else if token == WAKER {

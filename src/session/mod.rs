@@ -12,7 +12,7 @@ mod sessions;
 pub(crate) use counts::causes;
 pub use counts::{CloseCause, Counts, HandshakeEnd};
 pub use handler::{ConnId, Handler};
-pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX};
+pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX, Weight};
 pub use sessions::{Readiness, Sessions, TurnHook};
 
 #[cfg(test)]

@@ -21,6 +21,9 @@ pub const TURN_BYTES_MAX: usize = 256 << 10;
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
 
+/// A turn that read so much is no small question: some 700 Pings, or one message that is not short.
+const HEAVY_BYTES: usize = 4 << 10;
+
 /// What the sessions of one loop share.
 #[derive(Debug)]
 pub struct Shared {
@@ -58,6 +61,17 @@ pub enum Pumped {
     Gone,
 }
 
+/// What a session's next turn may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Little.
+    Light,
+    /// Its share.
+    Heavy,
+    /// A TLS handshake.
+    Handshake,
+}
+
 /// One peer.
 #[derive(Debug)]
 pub struct Session<S> {
@@ -73,6 +87,8 @@ pub struct Session<S> {
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
     life: Life,
+    /// Its last turn brought much.
+    is_heavy: bool,
 }
 
 /// How far a session has come in its life, as its application and the counts know it.
@@ -82,8 +98,6 @@ struct Life {
     opened: bool,
     /// Where it is counted.
     stage: Stage,
-    /// What broke underneath it.
-    fault: Option<Fault>,
     /// It has ended, which is not counted yet.
     ended: Option<Ended>,
 }
@@ -97,8 +111,8 @@ enum End {
     PeerEnded,
     /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
     Lingering(Box<Lingering>),
-    /// The socket is broken.
-    Broken,
+    /// TLS or the socket is broken.
+    Broken(Fault),
 }
 
 /// What bounds the end of TCP.
@@ -124,7 +138,8 @@ impl<S: Socket> Session<S> {
             writable: true,
             peer_ended: false,
             unsent: None,
-            life: Life { opened: false, stage: Stage::Opening, fault: None, ended: None },
+            life: Life { opened: false, stage: Stage::Opening, ended: None },
+            is_heavy: false,
         }
     }
 
@@ -190,7 +205,7 @@ impl<S: Socket> Session<S> {
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
     #[inline]
     pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        if !self.writable && self.connection.is_paused() && self.end != End::Broken {
+        if !self.writable && self.connection.is_paused() && !matches!(self.end, End::Broken(_)) {
             // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
             return Pumped::Blocked;
         }
@@ -237,18 +252,19 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, is_heavy } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn);
         let mut budget = shared.turn_bytes;
         let mut in_budget = true;
+        let mut octets_read = 0;
         loop {
-            deliver(&mut turn, id, life, handler);
+            deliver(&mut turn, id, life, end, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
                 let sent = transport.ciphertext_sent();
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
-                    Err(error) => *end = broken(id, &error, life, handler),
+                    Err(error) => *end = broken(id, &error, handler),
                 }
                 if transport.ciphertext_sent() != sent {
                     // The socket took some, though perhaps not enough for another record.
@@ -257,7 +273,7 @@ impl<S: Socket> Session<S> {
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
                 // free socket took nothing, because TLS has not got so far.)
-                if *writable && turn.is_paused() && !turn.has_output() && *end != End::Broken {
+                if *writable && turn.is_paused() && !turn.has_output() && !matches!(end, End::Broken(_)) {
                     continue;
                 }
             }
@@ -276,21 +292,23 @@ impl<S: Socket> Session<S> {
             match read(transport, &mut turn, &mut shared.tls, budget) {
                 Ok((octets, drained, eof)) => {
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
+                    octets_read += octets;
+                    *is_heavy = octets_read >= HEAVY_BYTES;
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => *end = broken(id, &error, life, handler),
+                Err(error) => *end = broken(id, &error, handler),
             }
         }
         match end {
-            End::Broken => turn.abort(),
+            End::Broken(_) => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
             End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
-        deliver(&mut turn, id, life, handler);
+        deliver(&mut turn, id, life, end, handler);
         (result, in_budget)
     }
 
@@ -357,6 +375,19 @@ impl<S: Socket> Session<S> {
         }
     }
 
+    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or TLS is at its handshake, which costs
+    /// as much as a thousand short messages.
+    #[inline]
+    pub fn weight(&self) -> Weight {
+        if self.connection.is_opening() && self.transport.is_handshaking() {
+            Weight::Handshake
+        } else if self.is_heavy {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        }
+    }
+
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
     #[inline]
     pub fn held_bytes(&self) -> usize {
@@ -386,16 +417,15 @@ impl<S: Socket> Session<S> {
 
 /// The socket, or TLS, can not go on.
 #[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, life: &mut Life, handler: &mut H) -> End {
+fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
     tracing::debug!(target: "wslab::conn", %id, %error, "socket");
     handler.on_error(id, error);
-    life.fault = Some(Fault::of(error));
-    End::Broken
+    End::Broken(Fault::of(error))
 }
 
 /// Hands every event that is due to the application.
 #[inline]
-fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler: &mut H) {
+fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, end: &End, handler: &mut H) {
     while let Some(Received { event, sender }) = turn.receive() {
         match event {
             Event::Message(message) => handler.on_message(id, message, sender),
@@ -407,7 +437,8 @@ fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler
             }
             Event::Close(closure) => {
                 log_close(id, &closure);
-                life.ended = Some(Ended::of(&closure, life.fault, life.opened));
+                let fault = if let End::Broken(fault) = end { Some(*fault) } else { None };
+                life.ended = Some(Ended::of(&closure, fault, life.opened));
                 if life.opened {
                     handler.on_close(id, &closure);
                 } else {

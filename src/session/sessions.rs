@@ -14,7 +14,7 @@ use slab::Slab;
 use super::{
     census::{Census, Part},
     handler::{ConnId, Handler},
-    pump::{Pumped, Session, Shared},
+    pump::{Pumped, Session, Shared, Weight},
 };
 use crate::{
     net::{Deadlines, Socket},
@@ -72,6 +72,8 @@ pub struct Sessions<S> {
     generation: u32,
     /// Sessions to be pumped without an event, the longest waiting first: they stopped on their budget, or were told to wait.
     ready: VecDeque<ConnId>,
+    /// The same for TLS handshakes, so that neither waits for all of the other.
+    handshakes: VecDeque<ConnId>,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
     census: Census,
@@ -93,6 +95,7 @@ impl<S: Socket> Sessions<S> {
             slots: Slab::new(),
             generation: 0,
             ready: VecDeque::new(),
+            handshakes: VecDeque::new(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
             census: Census::default(),
@@ -163,12 +166,12 @@ impl<S: Socket> Sessions<S> {
     /// Entries in the deadlines, stale ones included, and sessions on the ready list.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {
-        (self.deadlines.len(), self.ready.len())
+        (self.deadlines.len(), self.listed())
     }
 
     /// How long a poll may sleep by them, at this clock reading; `None`: for ever.
     pub fn poll_timeout(&self, now: Instant) -> Option<Duration> {
-        if self.ready.is_empty() { self.deadlines.poll_timeout(now) } else { Some(Duration::ZERO) }
+        if self.listed() == 0 { self.deadlines.poll_timeout(now) } else { Some(Duration::ZERO) }
     }
 
     /// Takes a session in. `register` shows its socket to the poll, for both directions at once and for good: edges, two flags and
@@ -209,31 +212,50 @@ impl<S: Socket> Sessions<S> {
         }
     }
 
-    /// The same, but an opening handshake goes to the end of the ready list: it is dear, and there may be a thousand of them, while
-    /// those that are open wait for a message.
+    /// The same in a crowd: whose turn may be long goes to the end of a list, behind those whose is short.
     #[inline]
-    pub fn on_ready_open_first<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
-        match slot_mut(&mut self.slots, id) {
-            Some(slot) if slot.part.is_opening => {
-                slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
-                if !std::mem::replace(&mut slot.listed, true) {
-                    self.ready.push_back(id);
-                }
-            }
-            _ => self.on_ready(id, readiness, handler),
+    pub fn on_ready_in_crowd<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
+        let Some(slot) = slot_mut(&mut self.slots, id) else { return };
+        let list = match slot.session.weight() {
+            Weight::Light => return self.on_ready(id, readiness, handler),
+            Weight::Heavy => &mut self.ready,
+            Weight::Handshake => &mut self.handshakes,
+        };
+        slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
+        if !std::mem::replace(&mut slot.listed, true) {
+            list.push_back(id);
         }
     }
 
-    /// How many are on the ready list.
+    /// How many wait on the lists.
     #[inline]
     pub fn listed(&self) -> usize {
-        self.ready.len()
+        self.ready.len() + self.handshakes.len()
+    }
+
+    /// How many of them are TLS handshakes.
+    pub fn listed_handshakes(&self) -> usize {
+        self.handshakes.len()
     }
 
     /// Pumps who is on the ready list, each once, for as long as `go_on` says, which is asked after each.
-    pub fn pump_listed<H: Handler>(&mut self, handler: &mut H, mut go_on: impl FnMut() -> bool) {
-        for _ in 0..self.ready.len() {
-            let Some(id) = self.ready.pop_front() else { return };
+    pub fn pump_listed<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
+        self.pump_list(|sessions| &mut sessions.ready, handler, go_on);
+    }
+
+    /// The same for the TLS handshakes.
+    pub fn pump_handshakes<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
+        self.pump_list(|sessions| &mut sessions.handshakes, handler, go_on);
+    }
+
+    fn pump_list<H: Handler>(
+        &mut self,
+        list: impl Fn(&mut Self) -> &mut VecDeque<ConnId>,
+        handler: &mut H,
+        mut go_on: impl FnMut() -> bool,
+    ) {
+        for _ in 0..list(self).len() {
+            let Some(id) = list(self).pop_front() else { return };
             if let Some(slot) = slot_mut(&mut self.slots, id) {
                 slot.listed = false;
                 self.pump(id, handler, Session::pump);

@@ -1,13 +1,14 @@
 //! The law: plays a scenario against the loop, watches its bounds turn by turn, and judges what everybody was told.
 
-use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync::mpsc::channel};
+use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync::mpsc::channel, time::Duration};
 
 use super::{
     super::{accept::TURNED_AWAY_MAX, event_loop::Loop},
     counting::{ends_add_up, gauges_are_true},
+    net::{Hold, Net},
     peer::{Peer, head_len},
     scenario::Scenario,
-    sim_kernel::{Finale, Hold, Machine, Net, SimKernel},
+    sim_kernel::{Finale, Machine, SimKernel},
 };
 use crate::{
     proto::{Closure, HEADER_BYTES_MAX, Message, Sender, WireHeader, handshake::Opened},
@@ -29,6 +30,8 @@ struct Apps {
     names: HashMap<ConnId, usize>,
     open: usize,
     failed: usize,
+    /// The doors are closed: nobody is let in any more.
+    is_draining: bool,
 }
 
 impl Apps {
@@ -42,6 +45,7 @@ impl Handler for Apps {
     fn on_open(&mut self, id: ConnId, opened: &Opened, sender: Sender<'_>) {
         let peer: usize = opened.path[1..].parse().expect("a peer's own path");
         let (answers, seed) = self.answers[peer];
+        assert!(!self.is_draining, "peer {peer} is opened while the server drains");
         assert!(self.apps[peer].is_none(), "peer {peer} is opened twice");
         assert!(self.names.insert(id, peer).is_none(), "{id} is a name used before");
         self.apps[peer] = Some(App::new(answers, Random(seed)));
@@ -89,6 +93,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
         names: HashMap::new(),
         open: 0,
         failed: 0,
+        is_draining: false,
     };
     let mut config = scenario.config.clone();
     config.tls = tls.map(|kit| kit.server.clone());
@@ -102,6 +107,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
     let mut rounds = 0;
     while !server.is_over() {
         server.round(&mut events).expect("the poll does not fail");
+        server.handler.is_draining = server.reception.doors().is_empty();
         keep_bounds(&server, &scenario);
         gauges_are_true(&server);
         rounds += 1;
@@ -126,6 +132,10 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
     drop(server);
 
     let mut machine = machine.borrow_mut();
+    if let Some(since) = machine.net.ending {
+        let took = machine.net.now - since;
+        assert!(took <= config.grace + Duration::from_millis(10), "{took:?} for the end");
+    }
     while machine.step(false) {}
     assert!(machine.net.wires.iter().all(|wire| wire.hold == Hold::Closed));
     let opened = apps.iter().flatten().count();
@@ -141,6 +151,8 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| judge_peer(peer, app.as_ref(), scenario.finale)));
         if let Err(panic) = judged {
             eprintln!("peer {at}: {peer:?}");
+            let app = app.as_ref().map(|app| (&app.closures, app.messages.len(), app.errors));
+            eprintln!("its application: {app:?}; {:?}, {:?}", scenario.finale, scenario.config.settings);
             std::panic::resume_unwind(panic);
         }
     }

@@ -5,14 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::sim_kernel::{Hold, Net};
+use super::net::{Hold, Net};
 use crate::{
     net::sim::Cut,
     session::tests::{law::Peer as Line, script::Script},
 };
 
-/// Octets in our receive buffer at most.
-const INBOUND_MAX: usize = 20_000;
 /// How often a peer that was turned away comes again.
 const TRIES_MAX: usize = 1_000;
 
@@ -61,6 +59,8 @@ pub(super) struct Plan {
     pub(super) write_cut: Cut,
     /// The send buffer of our end.
     pub(super) room: usize,
+    /// Octets in its receive buffer at most.
+    pub(super) inbound_max: usize,
     /// Makes of octets what travels: plain or TLS.
     pub(super) line: Rc<dyn Fn() -> Box<dyn Line>>,
 }
@@ -215,7 +215,7 @@ impl Peer {
     /// A peer that means well and was not served tries again.
     fn come_again_or(&mut self, stage: Stage, net: &mut Net) {
         let was_refused = self.told.is_empty() || self.told.starts_with(b"HTTP/1.1 503 ");
-        if !self.plan.is_judged || !was_refused || net.is_ending {
+        if !self.plan.is_judged || !was_refused || net.ending.is_some() {
             self.stage = stage;
             return;
         }
@@ -235,7 +235,7 @@ impl Peer {
         let Some(head) = head_len(&self.told) else { return };
         let Plan { probes, script, request, said_max, .. } = &mut self.plan;
         let wire = &net.wires[wire];
-        if self.told.len() < head + self.answers_len && !net.is_ending {
+        if self.told.len() < head + self.answers_len && net.ending.is_none() {
             // Nobody starves: what the loop was told of, it answers in that turn.
             let asked = self.asked_at.is_some_and(|asked| wire.told_at >= asked && net.polls > wire.told_at + 1);
             assert!(!asked || wire.hold != Hold::Held, "a message starves: {:?}", self.stage);
@@ -245,7 +245,7 @@ impl Peer {
             return;
         }
         *probes -= 1;
-        if *probes == 0 || net.is_ending {
+        if *probes == 0 || net.ending.is_some() {
             *probes = 0;
             script.close(1000);
         } else {
@@ -265,7 +265,7 @@ impl Peer {
         }
         let socket = &mut net.wires[at].socket;
         let piece = 1 + net.random.below(plan.piece_max);
-        let room = INBOUND_MAX.saturating_sub(socket.inbound.len());
+        let room = plan.inbound_max.saturating_sub(socket.inbound.len());
         let (octets, until) = match self.sent.checked_sub(plan.request.len()) {
             Some(from) => (&plan.script.octets[from..], plan.said_max - self.sent),
             None if plan.is_patient => (&plan.request[self.sent..], plan.said_max - self.sent),

@@ -3,8 +3,9 @@
 use std::{rc::Rc, sync::LazyLock, time::Duration};
 
 use super::{
+    net::Faults,
     peer::{End, Plan},
-    sim_kernel::{Faults, Finale},
+    sim_kernel::Finale,
 };
 use crate::{
     net::sim::Cut,
@@ -14,7 +15,7 @@ use crate::{
         Answer, REQUEST, Random,
         law::{ANSWERS, PlainPeer, QUEUES, cut},
         masked,
-        script::{Compress, Script},
+        script::{Compress, Ending, Script},
     },
 };
 
@@ -31,11 +32,12 @@ pub(super) struct Scenario {
     pub(super) doors: usize,
 }
 
-type MakePlan = fn(&mut Random, Plan) -> Plan;
+type Make = fn(&mut Random, Plan) -> Plan;
 
 /// The makers of peers, and how many of a hundred are theirs.
-const KINDS: &[(usize, MakePlan)] = &[
-    (22, honest),
+const KINDS: &[(usize, Make)] = &[
+    (21, honest),
+    (1, bulky),
     (8, compressed),
     (14, prober),
     (12, half_closer),
@@ -69,17 +71,19 @@ impl Scenario {
         };
         // Before TLS a header would have to travel beside it.
         let headers = [ProxyProtocol::Off, ProxyProtocol::Off, ProxyProtocol::On, ProxyProtocol::Require];
+        // A crowd comes at once, for the bounds on how many.
+        let is_crowd = random.one_in(200);
         let config = Config {
             proxy_protocol: if tls.is_none() { random.pick(&headers) } else { ProxyProtocol::Off },
             settings: Settings { limits, timeouts, ..Settings::default() },
-            connections_max: random.pick(&[1, 3, 1000, 1000, 1000]),
+            connections_max: if is_crowd { 2 } else { random.pick(&[1, 3, 1_000, 1_000, 1_000]) },
+            grace: Duration::from_secs(random.pick(&[1, 10])),
             linger_bytes_max: random.pick(&[40_000, 1 << 20]),
             ..Config::default()
         };
         let doors = 1 + random.below(2);
-        // A crowd comes and goes, for the bounds on how many.
-        let (peers, is_crowd) = if random.one_in(150) { (300, true) } else { (1 + random.below(9), false) };
-        let span_ms = random.pick(&[1, 50, 2_000]);
+        let peers = if is_crowd { 400 } else { 1 + random.below(9) };
+        let span_ms = if is_crowd { 1 } else { random.pick(&[1, 50, 2_000]) };
         let mut plans = Vec::new();
         for path in 0..peers {
             let mut plan = base(random, path);
@@ -176,6 +180,7 @@ fn base(random: &mut Random, path: usize) -> Plan {
         read_cut: Cut::Whole,
         write_cut: Cut::Whole,
         room: random.pick(&[1, 100, 10_000, usize::MAX]),
+        inbound_max: 20_000,
         line: Rc::new(|| Box::new(PlainPeer)),
     }
 }
@@ -204,14 +209,20 @@ fn script(random: &mut Random, compress: Option<Compress>) -> Script {
 }
 
 fn judged(plan: Plan) -> Plan {
-    let end =
-        if matches!(plan.script.ending, crate::session::tests::script::Ending::Fin) { End::Fin } else { End::Stay };
+    let end = if matches!(plan.script.ending, Ending::Fin) { End::Fin } else { End::Stay };
     Plan { is_judged: true, end, ..plan }
 }
 
 fn honest(random: &mut Random, plan: Plan) -> Plan {
     let script = script(random, None);
     judged(plan.saying("honest", random, script))
+}
+
+/// More at once than fits into a turn.
+fn bulky(random: &mut Random, plan: Plan) -> Plan {
+    let script = Script::of(random, 30, MESSAGE_BYTES_MAX as usize - 1_000, None);
+    let plan = judged(plan.saying("bulky", random, script));
+    Plan { read_cut: Cut::Whole, inbound_max: 1 << 20, piece_max: 1 << 20, pause: Duration::ZERO, ..plan }
 }
 
 fn compressed(random: &mut Random, plan: Plan) -> Plan {
@@ -311,12 +322,18 @@ fn oversized(random: &mut Random, plan: Plan) -> Plan {
 }
 
 fn bomb(random: &mut Random, plan: Plan) -> Plan {
-    let mut script = Script::empty();
-    let len = random.pick(&[29_000, 31_000, 400_000]);
     // Made once: it takes as long as some scenarios.
     static LARGE: LazyLock<Vec<u8>> = LazyLock::new(|| super::compress(&[b'a'; 400_000]));
-    let compressed = if len == 400_000 { LARGE.clone() } else { super::compress(&vec![b'a'; len]) };
-    script.octets = masked(0xc2, &compressed).repeat(1 + random.below(20));
+    let mut script = Script::empty();
+    if random.one_in(8) {
+        // Each of them legal, and together more than is inflated in a turn.
+        let message = [b'a'; 29_000];
+        let compressed = masked(0xc2, &super::compress(&message));
+        (0..45).for_each(|_| script.ask_as(&message, &compressed));
+        let plan = judged(Plan { is_compressed: true, ..offering(plan).saying("many bombs", random, script) });
+        return Plan { piece_max: 60_000, pause: Duration::ZERO, read_cut: Cut::Whole, write_cut: Cut::Whole, ..plan };
+    }
+    script.octets = masked(0xc2, &LARGE).repeat(1 + random.below(3));
     offering(plan).saying("bomb", random, script)
 }
 

@@ -25,19 +25,29 @@ fn unread(sessions: &Sessions<SimSocket>, id: ConnId) -> usize {
 }
 
 #[test]
-fn an_opening_handshake_comes_behind_those_that_are_open() {
+fn in_a_crowd_who_asked_for_much_comes_behind_who_asks_for_little() {
     let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
-    let [open, newcomer] = [join(&mut sessions), join(&mut sessions)];
-    arrive(&mut sessions, open, REQUEST.as_bytes());
-    sessions.on_ready(open, READABLE, &mut app);
-    arrive(&mut sessions, newcomer, REQUEST.as_bytes());
-    arrive(&mut sessions, open, &masked(0x81, b"Hello"));
-    sessions.on_ready_open_first(newcomer, READABLE, &mut app);
-    sessions.on_ready_open_first(newcomer, READABLE, &mut app);
-    sessions.on_ready_open_first(open, READABLE, &mut app);
-    assert_eq!((app.opens, app.messages.len(), sessions.listed()), (1, 1, 1));
+    let [greedy, modest] = [join(&mut sessions), join(&mut sessions)];
+    for id in [greedy, modest] {
+        arrive(&mut sessions, id, REQUEST.as_bytes());
+        sessions.on_ready_in_crowd(id, READABLE, &mut app);
+    }
+    assert_eq!((app.opens, sessions.listed()), (2, 0), "a plain request is little");
+    let lens = |app: &App| app.messages.iter().map(|(_, payload)| payload.len()).collect::<Vec<_>>();
+    arrive(&mut sessions, greedy, &masked(0x82, &[7; 9000]));
+    sessions.on_ready_in_crowd(greedy, READABLE, &mut app);
+    assert_eq!(lens(&app), [9000], "nobody is told in advance");
+    for id in [greedy, modest] {
+        arrive(&mut sessions, id, &masked(0x82, &[7; 10]));
+        sessions.on_ready_in_crowd(id, READABLE, &mut app);
+    }
+    assert_eq!((lens(&app).len(), sessions.listed()), (2, 1));
     sessions.pump_listed(&mut app, || true);
-    assert_eq!((app.opens, sessions.listed()), (2, 0));
+    assert_eq!((lens(&app).len(), sessions.listed()), (3, 0));
+    // It asked for little this time.
+    arrive(&mut sessions, greedy, &masked(0x82, &[7; 10]));
+    sessions.on_ready_in_crowd(greedy, READABLE, &mut app);
+    assert_eq!((lens(&app).len(), sessions.listed()), (4, 0));
 }
 
 #[test]
@@ -53,14 +63,14 @@ fn who_asks_for_much_is_served_by_shares_in_turn_and_events_do_not_change_that()
     let flood = masked(0x89, b"").repeat(20_000);
     for id in &ids {
         arrive(&mut sessions, *id, &flood);
-        sessions.on_ready_open_first(*id, READABLE, &mut app);
+        sessions.on_ready_in_crowd(*id, READABLE, &mut app);
     }
     assert_eq!(sessions.listed(), PEERS);
     for round in 1..5 {
         for id in &ids {
             assert_eq!(unread(&sessions, *id), flood.len() - round * 4096, "round {round}");
             // An edge gives nobody a turn out of turn.
-            sessions.on_ready_open_first(*id, READABLE, &mut app);
+            sessions.on_ready_in_crowd(*id, READABLE, &mut app);
         }
         // A slice that is over at once still serves one; the next one goes on behind it.
         for served in 1..=PEERS {

@@ -3,6 +3,9 @@
 use super::{Random, masked};
 use crate::proto::{CloseCode, Closure, MessageKind};
 
+/// RFC 7692 §7.2.1, each message alone.
+pub(crate) type Compress = fn(&[u8]) -> Vec<u8>;
+
 /// A peer's whole input behind its request, and what it must come to.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
@@ -19,9 +22,6 @@ pub(crate) struct Script {
     /// RFC 7692: what makes of a message's payload its compressed form.
     compress: Option<Compress>,
 }
-
-/// Makes of a message's payload its compressed form.
-pub(crate) type Compress = fn(&[u8]) -> Vec<u8>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whole {
@@ -136,7 +136,12 @@ impl Script {
 
     /// Appends a message in one frame.
     pub(crate) fn ask(&mut self, payload: &[u8]) {
-        self.octets.extend(masked(0x82, payload));
+        self.ask_as(payload, &masked(0x82, payload));
+    }
+
+    /// The same, with its frame as it travels.
+    pub(crate) fn ask_as(&mut self, payload: &[u8], frame: &[u8]) {
+        self.octets.extend(frame);
         self.messages.push((MessageKind::Binary, payload.to_vec()));
         self.wholes.push((self.octets.len(), Whole::Message));
         self.ending_at = self.octets.len();

@@ -1,0 +1,198 @@
+//! Instructions that the hot paths take, under valgrind: what noise can not move. `benches/ratchet` compares them with the recorded
+//! counts; `cargo bench --bench instructions` alone shows them (needs valgrind and `gungraun-runner`).
+//!
+//! Whole sessions over a socket in memory: reading, decoding, the echo, the outbox and writing, without the kernel's share.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    hint::black_box,
+    io::{self, IoSlice},
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use gungraun::{library_benchmark, library_benchmark_group, main};
+use wslab::{
+    net::{Socket, TlsScratch, Transport},
+    proto::{Connection, MessageKind, Settings, WireHeader, Workspace, mask},
+    server::Echo,
+    session::{ConnId, Session, Shared, TURN_BYTES_MAX},
+};
+
+const ID: ConnId = ConnId { key: 0, generation: 0 };
+const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: localhost:8888\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    User-Agent: bench\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Input arrives as the bench says; output is forgotten.
+struct Memory {
+    input: Arc<[u8]>,
+    /// What has arrived and was not read yet.
+    arrived: Range<usize>,
+}
+
+impl Socket for Memory {
+    fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.arrived.len().min(buf.len());
+        if len == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        buf[..len].copy_from_slice(&self.input[self.arrived.start..][..len]);
+        self.arrived.start += len;
+        Ok(len)
+    }
+
+    fn peek(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
+        Ok(black_box(buf).len())
+    }
+
+    fn send_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        Ok(black_box(bufs).iter().map(|buf| buf.len()).sum())
+    }
+
+    fn shutdown_write(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A session with its loop's memory, and what is to arrive.
+struct Bench {
+    session: Session<Memory>,
+    shared: Shared,
+    settings: Arc<Settings>,
+    chop: usize,
+    turns: usize,
+}
+
+impl Bench {
+    fn new(extensions: &str) -> Self {
+        let now = Instant::now();
+        let mut workspace = Workspace::new();
+        workspace.set_date(std::time::SystemTime::UNIX_EPOCH);
+        let shared = Shared {
+            workspace,
+            tls: TlsScratch::default(),
+            now,
+            linger: Duration::from_secs(1),
+            linger_bytes_max: 1 << 20,
+            turn_bytes: TURN_BYTES_MAX,
+            counts: Default::default(),
+        };
+        let settings = Arc::new(Settings::default());
+        let mut bench = Bench { session: accepted(&settings, now), shared, settings, chop: usize::MAX, turns: 0 };
+        bench.arrive(&format!("{REQUEST}{extensions}\r\n").into_bytes().into());
+        assert!(bench.session.connection().is_open());
+        bench
+    }
+
+    /// Prepared, and warm: everything was done once before.
+    fn with(extensions: &str, octets: Vec<u8>, chop: usize, turns: usize) -> (Self, Arc<[u8]>) {
+        let mut bench = Bench::new(extensions);
+        (bench.chop, bench.turns) = (chop, 1);
+        let (mut bench, octets) = bench.run(octets.into());
+        bench.turns = turns;
+        (bench, octets)
+    }
+
+    fn arrive(&mut self, octets: &Arc<[u8]>) {
+        self.session.socket_mut().input = octets.clone();
+        for start in (0..octets.len()).step_by(self.chop) {
+            self.session.socket_mut().arrived = start..start.saturating_add(self.chop).min(octets.len());
+            self.session.note_ready(true, false, false);
+            self.session.pump(ID, &mut self.shared, &mut Echo);
+        }
+    }
+
+    fn run(mut self, octets: Arc<[u8]>) -> (Self, Arc<[u8]>) {
+        for _ in 0..self.turns {
+            self.arrive(black_box(&octets));
+        }
+        assert!(self.session.connection().is_open() && self.session.socket().arrived.is_empty());
+        (self, octets)
+    }
+}
+
+fn accepted(settings: &Arc<Settings>, now: Instant) -> Session<Memory> {
+    let socket = Memory { input: Arc::default(), arrived: 0..0 };
+    Session::new(Transport::Plain(socket), Connection::server(settings.clone(), now))
+}
+
+fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut header = WireHeader::new(true, 0, 0, Some(KEY), payload.len() as u64);
+    (header.fin, header.rsv, header.opcode) = (first & 0x80 != 0, first >> 4 & 7, first & 15);
+    let mut octets = vec![0; header.size()];
+    header.emit(&mut octets);
+    octets.extend_from_slice(payload);
+    let at = header.size();
+    mask(KEY, &mut octets[at..]);
+    octets
+}
+
+fn frame(kind: MessageKind, len: usize) -> Vec<u8> {
+    let mut text: Vec<u8> = "Grüße, мир, 世界! ".bytes().cycle().take(len).collect();
+    let valid = std::str::from_utf8(&text).map_or_else(|error| error.valid_up_to(), str::len);
+    text.truncate(valid);
+    framed(0x80 | kind.opcode() as u8, &text)
+}
+
+/// A message of 1 KiB in sixteen fragments.
+fn fragments() -> Vec<u8> {
+    let first = |at| {
+        if at == 0 {
+            0x02
+        } else if at == 15 {
+            0x80
+        } else {
+            0x00
+        }
+    };
+    (0..16).flat_map(|at| framed(first(at), &[0x5a; 64])).collect()
+}
+
+const DEFLATE: &str = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+
+/// 1 KiB of JSON in a stored block of DEFLATE, so that no compressor stands between this bench and what it measures.
+fn json() -> Vec<u8> {
+    let row = br#"{"id":12345,"name":"measured","tags":["a","b"],"value":0.25},"#;
+    let json: Vec<u8> = row.iter().copied().cycle().take(1024).collect();
+    let len = (json.len() as u16).to_le_bytes();
+    let mut block = vec![0x00, len[0], len[1], !len[0], !len[1]];
+    block.extend_from_slice(&json);
+    block.push(0x00); // the header octet of the empty stored block whose tail is cut off (RFC 7692 §7.2.1)
+    framed(0xc1, &block)
+}
+
+#[library_benchmark]
+#[bench::alone_64(Bench::with("", frame(MessageKind::Binary, 64), usize::MAX, 100))]
+#[bench::pipelined_256_x_64(Bench::with("", frame(MessageKind::Binary, 64).repeat(256), usize::MAX, 10))]
+#[bench::text_1_kib(Bench::with("", frame(MessageKind::Text, 1 << 10), usize::MAX, 100))]
+#[bench::binary_16_kib(Bench::with("", frame(MessageKind::Binary, 16 << 10), usize::MAX, 20))]
+#[bench::text_1_mib(Bench::with("", frame(MessageKind::Text, 1 << 20), 128 << 10, 2))]
+#[bench::octet_by_octet_64(Bench::with("", frame(MessageKind::Binary, 64), 1, 5))]
+#[bench::fragments_16_x_64(Bench::with("", fragments(), usize::MAX, 20))]
+#[bench::compressed_json_1_kib(Bench::with(DEFLATE, json(), usize::MAX, 20))]
+fn echo((bench, octets): (Bench, Arc<[u8]>)) -> (Bench, Arc<[u8]>) {
+    bench.run(octets)
+}
+
+// The opening handshake, from an accepted socket to the 101.
+#[library_benchmark]
+#[bench::request(Bench::with("", frame(MessageKind::Binary, 64), usize::MAX, 20))]
+fn open((mut bench, _): (Bench, Arc<[u8]>)) -> Bench {
+    let request = format!("{REQUEST}\r\n").into_bytes().into();
+    for _ in 0..bench.turns {
+        bench.session = accepted(&bench.settings, bench.shared.now);
+        bench.arrive(black_box(&request));
+        assert!(bench.session.connection().is_open());
+    }
+    bench
+}
+
+library_benchmark_group!(name = hot_paths, benchmarks = [echo, open]);
+main!(library_benchmark_groups = hot_paths);
