@@ -86,9 +86,9 @@ pub struct Session<S> {
     peer_ended: bool,
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
+    life: Life,
     /// Its last turn brought much.
     is_heavy: bool,
-    life: Life,
 }
 
 /// How far a session has come in its life, as its application and the counts know it.
@@ -98,8 +98,6 @@ struct Life {
     opened: bool,
     /// Where it is counted.
     stage: Stage,
-    /// What broke underneath it.
-    fault: Option<Fault>,
     /// It has ended, which is not counted yet.
     ended: Option<Ended>,
 }
@@ -113,8 +111,8 @@ enum End {
     PeerEnded,
     /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
     Lingering(Box<Lingering>),
-    /// The socket is broken.
-    Broken,
+    /// TLS or the socket is broken.
+    Broken(Fault),
 }
 
 /// What bounds the end of TCP.
@@ -140,8 +138,8 @@ impl<S: Socket> Session<S> {
             writable: true,
             peer_ended: false,
             unsent: None,
+            life: Life { opened: false, stage: Stage::Opening, ended: None },
             is_heavy: false,
-            life: Life { opened: false, stage: Stage::Opening, fault: None, ended: None },
         }
     }
 
@@ -208,7 +206,7 @@ impl<S: Socket> Session<S> {
     /// Decodes, answers, sends and reads until the socket blocks, the budget is spent, or the session is over.
     #[inline]
     pub fn pump<H: Handler>(&mut self, id: ConnId, shared: &mut Shared, handler: &mut H) -> Pumped {
-        if !self.writable && self.connection.is_paused() && self.end != End::Broken {
+        if !self.writable && self.connection.is_paused() && !matches!(self.end, End::Broken(_)) {
             // Our output is stuck, so nothing is read or decoded: a peer that goes on sending costs a flag, not a copy.
             return Pumped::Blocked;
         }
@@ -255,20 +253,20 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, is_heavy, life } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, is_heavy } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn, handler);
         let mut budget = shared.turn_bytes;
         let mut in_budget = true;
         let mut octets_read = 0;
         loop {
-            deliver(&mut turn, id, life, handler);
+            deliver(&mut turn, id, life, end, handler);
             if *writable && (turn.has_output() || transport.wants_write()) {
                 let sent = transport.ciphertext_sent();
                 handler.on_write(id);
                 match send(transport, &mut turn, &mut shared.tls) {
                     Ok(all) => *writable = all,
-                    Err(error) => *end = broken(id, &error, life, handler),
+                    Err(error) => *end = broken(id, &error, handler),
                 }
                 if transport.ciphertext_sent() != sent {
                     // The socket took some, though perhaps not enough for another record.
@@ -277,7 +275,7 @@ impl<S: Socket> Session<S> {
                 }
                 // Backpressure is over: what waits undecoded comes before what the socket still holds. (It is not over where a
                 // free socket took nothing, because TLS has not got so far.)
-                if *writable && turn.is_paused() && !turn.has_output() && *end != End::Broken {
+                if *writable && turn.is_paused() && !turn.has_output() && !matches!(end, End::Broken(_)) {
                     continue;
                 }
             }
@@ -304,16 +302,16 @@ impl<S: Socket> Session<S> {
                         *end = End::PeerEnded;
                     }
                 }
-                Err(error) => *end = broken(id, &error, life, handler),
+                Err(error) => *end = broken(id, &error, handler),
             }
         }
         match end {
-            End::Broken => turn.abort(),
+            End::Broken(_) => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
             End::PeerEnded if !turn.is_paused() && !turn.is_spent() => turn.receive_eof(),
             _ => return (result, in_budget),
         }
-        deliver(&mut turn, id, life, handler);
+        deliver(&mut turn, id, life, end, handler);
         (result, in_budget)
     }
 
@@ -362,19 +360,6 @@ impl<S: Socket> Session<S> {
         if self.readable { Pumped::Ready } else { Pumped::Blocked }
     }
 
-    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or TLS is at its handshake, which costs
-    /// as much as a thousand short messages.
-    #[inline]
-    pub fn weight(&self) -> Weight {
-        if self.connection.is_opening() && self.transport.is_handshaking() {
-            Weight::Handshake
-        } else if self.is_heavy {
-            Weight::Heavy
-        } else {
-            Weight::Light
-        }
-    }
-
     /// How far the session was when it was last counted: after each pump.
     pub(super) fn stage(&self) -> Stage {
         self.life.stage
@@ -390,6 +375,19 @@ impl<S: Socket> Session<S> {
         }
         if let Some(ended) = life.ended.take() {
             counts.ended(ended);
+        }
+    }
+
+    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or TLS is at its handshake, which costs
+    /// as much as a thousand short messages.
+    #[inline]
+    pub fn weight(&self) -> Weight {
+        if self.connection.is_opening() && self.transport.is_handshaking() {
+            Weight::Handshake
+        } else if self.is_heavy {
+            Weight::Heavy
+        } else {
+            Weight::Light
         }
     }
 
@@ -422,16 +420,15 @@ impl<S: Socket> Session<S> {
 
 /// The socket, or TLS, can not go on.
 #[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, life: &mut Life, handler: &mut H) -> End {
+fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
     tracing::debug!(target: "wslab::conn", %id, %error, "socket");
     handler.on_error(id, error);
-    life.fault = Some(Fault::of(error));
-    End::Broken
+    End::Broken(Fault::of(error))
 }
 
 /// Hands every event that is due to the application.
 #[inline]
-fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler: &mut H) {
+fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, end: &End, handler: &mut H) {
     while let Some(Received { event, sender }) = turn.receive() {
         match event {
             Event::Message(message) => handler.on_message(id, message, sender),
@@ -443,7 +440,8 @@ fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, handler
             }
             Event::Close(closure) => {
                 log_close(id, &closure);
-                life.ended = Some(Ended::of(&closure, life.fault, life.opened));
+                let fault = if let End::Broken(fault) = end { Some(*fault) } else { None };
+                life.ended = Some(Ended::of(&closure, fault, life.opened));
                 if life.opened {
                     handler.on_close(id, &closure);
                 } else {
