@@ -106,6 +106,7 @@ fn haproxy_passes_messages_and_addresses_on() {
     let file = folder.path().join("haproxy.cfg");
     // A test machine may not allow as many open files.
     let text = ports.substitute("haproxy.cfg", &server).replacen("maxconn 10000", "maxconn 100", 1);
+    let text = text.replacen("check inter 2s", "check inter 20ms", 1);
     fs::write(&file, text).unwrap();
     let _haproxy = Process::start(Command::new("haproxy").arg("-db").arg("-f").arg(&file));
     ports.wait();
@@ -114,6 +115,10 @@ fn haproxy_passes_messages_and_addresses_on() {
         let line = server.process.stderr_line_with(&format!("peer={client} via=127.0.0.1:"));
         assert!(line.contains(&format!("tls={}", name == "tls")), "{name}: {line}");
     }
+    // HAProxy has looked whether the server lives, and found that it does.
+    server.process.stderr_line_with("closed: answered with 200");
+    let [(_, http), ..] = ports.doors(&server);
+    converse(&http);
 }
 
 #[test]
