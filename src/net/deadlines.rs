@@ -36,14 +36,22 @@ impl<K: Copy> Deadlines<K> {
     }
 
     /// Makes `key` come due at `at`. Earlier entries of the same key stay.
-    pub fn arm(&mut self, at: Instant, key: K) {
-        let base = *self.base.get_or_insert(at);
-        self.heap.push(Entry { nanos: nanos(base, at), key });
+    pub fn arm(&mut self, at: Instant, key: K) -> Mark {
+        self.base.get_or_insert(at);
+        let mark = self.mark(at);
+        self.heap.push(Entry { mark, key });
+        mark
+    }
+
+    /// An instant in the short form that entries have. To be compared with others of the same heap.
+    #[inline]
+    pub fn mark(&self, at: Instant) -> Mark {
+        self.base.map_or(Mark(0), |base| Mark(nanos(base, at)))
     }
 
     /// Takes the earliest key whose time has come, or `None`; call until `None`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
-        if self.heap.peek()?.nanos > nanos(self.base?, now) {
+        if self.heap.peek()?.mark > self.mark(now) {
             return None;
         }
         self.heap.pop().map(|entry| entry.key)
@@ -52,8 +60,9 @@ impl<K: Copy> Deadlines<K> {
     /// The earliest instant armed, perhaps of a stale entry.
     pub fn next(&self) -> Option<Instant> {
         let (base, entry) = (self.base?, self.heap.peek()?);
-        let distance = Duration::from_nanos(entry.nanos.unsigned_abs());
-        if entry.nanos < 0 { base.checked_sub(distance) } else { base.checked_add(distance) }
+        let Mark(nanos) = entry.mark;
+        let distance = Duration::from_nanos(nanos.unsigned_abs());
+        if nanos < 0 { base.checked_sub(distance) } else { base.checked_add(distance) }
     }
 
     /// How long a poll may sleep: zero if something is due, `None` if nothing is armed.
@@ -81,14 +90,25 @@ impl<K: Copy> Default for Deadlines<K> {
 /// Ordered by time alone, latest first, so that the standard library's max-heap hands out the earliest.
 #[derive(Debug)]
 struct Entry<K> {
-    /// After the heap's base; before it where negative.
-    nanos: i64,
+    mark: Mark,
     key: K,
+}
+
+/// An instant in nanoseconds after the heap's base; before it where negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(i64);
+
+impl Mark {
+    /// Later than any instant.
+    pub const NEVER: Mark = Mark(i64::MAX);
 }
 
 /// From one instant to another, which may be the earlier one; beyond 292 years as if it were 292.
 fn nanos(from: Instant, to: Instant) -> i64 {
-    let clip = |distance: Duration| i64::try_from(distance.as_nanos()).unwrap_or(i64::MAX);
+    let clip = |distance: Duration| {
+        let secs = i64::try_from(distance.as_secs()).unwrap_or(i64::MAX);
+        secs.saturating_mul(1_000_000_000).saturating_add(distance.subsec_nanos().into()).min(i64::MAX - 1)
+    };
     match to.checked_duration_since(from) {
         Some(after) => clip(after),
         None => -clip(from.duration_since(to)),
@@ -97,7 +117,7 @@ fn nanos(from: Instant, to: Instant) -> i64 {
 
 impl<K> Ord for Entry<K> {
     fn cmp(&self, other: &Self) -> Ordering {
-        other.nanos.cmp(&self.nanos)
+        other.mark.cmp(&self.mark)
     }
 }
 
@@ -109,7 +129,7 @@ impl<K> PartialOrd for Entry<K> {
 
 impl<K> PartialEq for Entry<K> {
     fn eq(&self, other: &Self) -> bool {
-        self.nanos == other.nanos
+        self.mark == other.mark
     }
 }
 

@@ -27,7 +27,7 @@ pub mod transport;
 #[cfg_attr(not(feature = "cli"), allow(dead_code))] // the TLS tests need certificates, which feature `cli` makes
 pub(crate) mod sim;
 
-pub use deadlines::Deadlines;
+pub use deadlines::{Deadlines, Mark};
 pub use listener::Listener;
 pub use network::Network;
 pub use tls::{TlsError, TlsScratch, TlsStream, Trust, client_config, server_config};

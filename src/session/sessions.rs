@@ -17,7 +17,7 @@ use super::{
     pump::{Pumped, Session, Shared, Weight},
 };
 use crate::{
-    net::{Deadlines, Socket},
+    net::{Deadlines, Mark, Socket},
     proto::{Sender, handshake::Refusal},
 };
 
@@ -55,12 +55,20 @@ pub struct Readiness {
 struct Slot<S> {
     session: Session<S>,
     generation: u32,
-    /// The earliest entry of this connection in the deadlines.
-    armed: Option<Instant>,
     /// Is on the ready list.
     listed: bool,
-    /// What the census knows of it.
-    part: Part,
+    /// The census knows it as opening, and as holding so much. (One by one, and with short marks, so that ten thousand idle
+    /// connections need no more than they must.)
+    is_opening: bool,
+    held_bytes: usize,
+    /// The earliest entry of this connection in the deadlines.
+    armed: Mark,
+}
+
+impl<S> Slot<S> {
+    fn part(&self) -> Part {
+        Part { held_bytes: self.held_bytes, is_opening: self.is_opening }
+    }
 }
 
 /// Told whose turn begins.
@@ -146,8 +154,8 @@ impl<S: Socket> Sessions<S> {
 
     /// The session that holds most of it. Looks at all of them.
     pub fn largest(&self) -> Option<ConnId> {
-        let largest = self.slots.iter().max_by_key(|(_, slot)| slot.part.held_bytes);
-        let (key, slot) = largest.filter(|(_, slot)| slot.part.held_bytes > 0)?;
+        let largest = self.slots.iter().max_by_key(|(_, slot)| slot.held_bytes);
+        let (key, slot) = largest.filter(|(_, slot)| slot.held_bytes > 0)?;
         Some(ConnId { key: key as u32, generation: slot.generation })
     }
 
@@ -193,12 +201,18 @@ impl<S: Socket> Sessions<S> {
         let part = Part::of(&session);
         self.shared.counts.entered(session.stage());
         self.shared.workspace.adopt(session.connection());
-        entry.insert(Slot { session, generation: id.generation, armed: at, listed: false, part });
+        let Part { held_bytes, is_opening: opening } = part;
+        let armed = at.map_or(Mark::NEVER, |at| self.deadlines.arm(at, id));
+        entry.insert(Slot {
+            session,
+            generation: id.generation,
+            listed: false,
+            is_opening: opening,
+            held_bytes,
+            armed,
+        });
         let slots = &self.slots;
         self.census.add(id, part, |other| is_opening(slots, other));
-        if let Some(at) = at {
-            self.deadlines.arm(at, id);
-        }
         Ok(id)
     }
 
@@ -271,15 +285,14 @@ impl<S: Socket> Sessions<S> {
         let now = self.shared.now;
         while let Some(id) = self.deadlines.pop_due(now) {
             let Some(slot) = slot_mut(&mut self.slots, id) else { continue };
-            if slot.armed.is_none_or(|armed| armed > now) {
+            if slot.armed > self.deadlines.mark(now) {
                 continue;
             }
-            slot.armed = None;
+            slot.armed = Mark::NEVER;
             match slot.session.next_deadline() {
                 None => {}
                 Some(at) if at > now => {
-                    slot.armed = Some(at);
-                    self.deadlines.arm(at, id);
+                    slot.armed = self.deadlines.arm(at, id);
                 }
                 Some(_) => self.pump(id, handler, Session::on_deadline),
             }
@@ -356,7 +369,7 @@ impl<S: Socket> Sessions<S> {
                 let slot = self.slots.remove(id.key as usize);
                 self.shared.counts.left(slot.session.stage());
                 self.shared.workspace.forget(slot.session.connection());
-                self.census.remove(slot.part);
+                self.census.remove(slot.part());
                 leave(id);
             }
         }
@@ -388,7 +401,9 @@ impl<S: Socket> Sessions<S> {
             hook(id);
         }
         let pumped = pump(&mut slot.session, id, &mut self.shared, handler);
-        self.census.update(&mut slot.part, Part::of(&slot.session));
+        let part = Part::of(&slot.session);
+        self.census.update(&mut slot.part(), part);
+        (slot.is_opening, slot.held_bytes) = (part.is_opening, part.held_bytes);
         match pumped {
             Pumped::Blocked => {}
             Pumped::Ready if slot.listed => {}
@@ -403,16 +418,15 @@ impl<S: Socket> Sessions<S> {
         }
         // Entries are lazy: one that is too early is looked at and set anew; only an earlier deadline needs another.
         if let Some(at) = slot.session.next_deadline()
-            && slot.armed.is_none_or(|armed| at < armed)
+            && self.deadlines.mark(at) < slot.armed
         {
-            slot.armed = Some(at);
-            self.deadlines.arm(at, id);
+            slot.armed = self.deadlines.arm(at, id);
         }
     }
 }
 
 fn is_opening<S>(slots: &Slab<Slot<S>>, id: ConnId) -> bool {
-    slots.get(id.key as usize).is_some_and(|slot| slot.generation == id.generation && slot.part.is_opening)
+    slots.get(id.key as usize).is_some_and(|slot| slot.generation == id.generation && slot.is_opening)
 }
 
 #[inline]
