@@ -30,17 +30,10 @@ impl Utf8 {
             octets = rest;
             self.resume(next)?;
         }
-        match simdutf8::compat::from_utf8(octets) {
-            Ok(_) => Ok(()),
-            Err(error) if error.error_len().is_some() => Err(InvalidUtf8),
-            Err(error) => {
-                let tail = octets.get(error.valid_up_to()..).unwrap_or_default();
-                let Some(carry) = self.carry.get_mut(..tail.len()) else { return Err(InvalidUtf8) };
-                carry.copy_from_slice(tail);
-                self.carried = tail.len() as u8;
-                Ok(())
-            }
-        }
+        // Up to a border between code points, whatever is wrong is wrong for good: no need to know where.
+        let (whole, tail) = octets.split_at(octets.len() - unfinished(octets));
+        simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
+        tail.iter().try_for_each(|&next| self.resume(next))
     }
 
     /// Whether the stream may end here: no code point is unfinished.
@@ -48,7 +41,7 @@ impl Utf8 {
         self.carried == 0
     }
 
-    /// One octet behind an unfinished code point of one to three octets.
+    /// One octet behind an unfinished code point of at most three octets, or the first of one.
     fn resume(&mut self, next: u8) -> Result<(), InvalidUtf8> {
         let held = usize::from(self.carried);
         let mut point = [0; 4];
@@ -65,6 +58,19 @@ impl Utf8 {
         }
         Ok(())
     }
+}
+
+/// How many octets at the end, up to three, begin a code point and do not end it.
+fn unfinished(octets: &[u8]) -> usize {
+    let last = octets.iter().rev().take(3).position(|octet| octet & 0xc0 != 0x80);
+    let Some(behind) = last else { return 0 };
+    let needed = match octets.get(octets.len() - 1 - behind) {
+        Some(0xf0..) => 4,
+        Some(0xe0..) => 3,
+        Some(0xc0..) => 2,
+        _ => 1,
+    };
+    if needed > behind + 1 { behind + 1 } else { 0 }
 }
 
 #[cfg(test)]
