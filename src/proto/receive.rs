@@ -13,7 +13,7 @@ use super::{
     handshake::{Opened, Refusal, server},
     limits::Role,
     mask::{MaskKey, mask},
-    turn::Turn,
+    turn::{INFLATED_STEP_BYTES, Turn},
     workspace::{Direction, Workspace},
 };
 
@@ -100,7 +100,15 @@ impl Turn<'_> {
                 deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
-            match connection.decoder.decode(self.workspace.pending(), &place) {
+            let pending = self.workspace.pending();
+            let step = match &connection.message {
+                _ if connection.codec.is_none() => usize::MAX,
+                Some(message) if message.compressed => INFLATED_STEP_BYTES,
+                None if connection.decoder.header().is_none() && begins_compressed(pending) => INFLATED_STEP_BYTES,
+                _ => usize::MAX,
+            };
+            let step = step.min(pending.len());
+            match connection.decoder.decode(pending.get_mut(..step).unwrap_or_default(), &place) {
                 Ok(None) => return None,
                 Ok(Some(chunk)) => {
                     let at = self.workspace.input.start;
@@ -363,6 +371,11 @@ fn tap_in(workspace: &mut Workspace, header: &FrameHeader, at: Range<usize>) {
     if let Some(tap) = tap {
         tap.frame(Direction::In, header, window.get(at).unwrap_or_default());
     }
+}
+
+/// Whether the frame that begins here has RSV1: its message is compressed (RFC 7692 §6).
+fn begins_compressed(input: &[u8]) -> bool {
+    input.first().is_some_and(|first| first & 0x40 != 0)
 }
 
 /// The kind, header size, payload length and key of a masked data frame with FIN, no RSV and a length of at most 16 bits

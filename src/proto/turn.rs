@@ -19,9 +19,12 @@ use super::{
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
 
-/// Once compressed messages have inflated to this much in a turn, decoding stops at the message's end: 128 KiB of octets could
-/// otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
+/// Once compressed messages have inflated to this much in a turn, decoding stops, be it within a message: 128 KiB of octets
+/// could otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
 const INFLATED_BYTES_MAX: usize = 1 << 20;
+
+/// Compressed octets that are inflated before looking whether that is enough; they become 1 MiB at most.
+pub(super) const INFLATED_STEP_BYTES: usize = 1 << 10;
 
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
@@ -310,6 +313,12 @@ impl<'t> Turn<'t> {
             || self.landed.is_some()
             || self.connection.ended.is_some()
             || self.connection.paused
+    }
+
+    /// Octets that compressed messages have inflated to in this turn.
+    #[inline]
+    pub fn inflated_bytes(&self) -> usize {
+        self.inflated
     }
 
     /// Whether decoding stopped because the turn has inflated its share: the rest waits for the next turn, no event needed.

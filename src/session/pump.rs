@@ -21,7 +21,7 @@ pub const TURN_BYTES_MAX: usize = 256 << 10;
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.
 const READ_COST_MIN: usize = 64 << 10;
 
-/// A turn that read so much is no small question: some 700 Pings, or one message that is not short.
+/// A turn that read so much, or inflated it, is no small question: some 700 Pings, or one message that is not short.
 const HEAVY_BYTES: usize = 4 << 10;
 
 /// What the sessions of one loop share.
@@ -305,6 +305,8 @@ impl<S: Socket> Session<S> {
                 Err(error) => *end = broken(id, &error, handler),
             }
         }
+        // A bomb is a few octets on the wire.
+        *is_heavy |= turn.inflated_bytes() >= HEAVY_BYTES;
         match end {
             End::Broken(_) => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{App, REQUEST, masked, shared};
+use super::{App, REQUEST, compressed, masked, shared};
 use crate::{
     net::{Transport, sim::SimSocket},
     proto::{Connection, Settings},
@@ -48,6 +48,27 @@ fn in_a_crowd_who_asked_for_much_comes_behind_who_asks_for_little() {
     arrive(&mut sessions, greedy, &masked(0x82, &[7; 10]));
     sessions.on_ready_in_crowd(greedy, READABLE, &mut app);
     assert_eq!((lens(&app).len(), sessions.listed()), (4, 0));
+}
+
+#[test]
+fn a_bomb_is_much_however_few_octets_it_takes_on_the_wire() {
+    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
+    let bomber = join(&mut sessions);
+    let request = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+    arrive(&mut sessions, bomber, request.as_bytes());
+    sessions.on_ready_in_crowd(bomber, READABLE, &mut app);
+    let bomb = masked(0xc2, &compressed(100_000));
+    assert!(bomb.len() < 1000, "{} octets", bomb.len());
+    for (message, (messages, listed)) in [(&bomb, (1, 0)), (&masked(0x82, b"small"), (1, 1))] {
+        arrive(&mut sessions, bomber, message);
+        sessions.on_ready_in_crowd(bomber, READABLE, &mut app);
+        assert_eq!((app.messages.len(), sessions.listed()), (messages, listed));
+    }
+    sessions.pump_listed(&mut app, || true);
+    // It asked for little this time.
+    arrive(&mut sessions, bomber, &masked(0x82, b"small"));
+    sessions.on_ready_in_crowd(bomber, READABLE, &mut app);
+    assert_eq!((app.messages.len(), sessions.listed()), (3, 0));
 }
 
 #[test]
