@@ -3,6 +3,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{error::reason, options::Options};
+use crate::server::TURNED_AWAY_MAX;
 
 /// For listeners, pollers, timers, logs and files, per worker.
 const OWN: u64 = 64;
@@ -64,8 +65,10 @@ fn room(options: &Options, files: u64, why: Option<String>) -> Room {
     Room { connections_max, warning }
 }
 
+/// With room for those who are told that there is none: they must not take the place of certificates and of the admin address.
 fn needed(options: &Options) -> u64 {
-    OWN.saturating_mul(options.workers as u64).saturating_add(options.server.connections_max as u64)
+    let loops = (OWN + TURNED_AWAY_MAX as u64).saturating_mul(options.workers as u64);
+    loops.saturating_add(options.server.connections_max as u64)
 }
 
 #[cfg(test)]
@@ -76,7 +79,8 @@ mod tests {
     fn connections_need_one_each_and_every_worker_a_few_of_its_own() {
         let mut options = Options { workers: 4, ..Options::default() };
         options.server.connections_max = 1000;
-        assert_eq!(needed(&options), 1256);
+        // And those who are told that there is no room, who must not take the place of files and of the admin address.
+        assert_eq!(needed(&options), 1000 + 4 * (64 + 256));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections beyond a limit that are being told so at once; more are closed without a word.
-pub(super) const TURNED_AWAY_MAX: usize = 256;
+pub(crate) const TURNED_AWAY_MAX: usize = 256;
 
 /// One address that is listened on.
 #[derive(Debug)]
