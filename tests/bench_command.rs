@@ -156,6 +156,21 @@ fn targets_and_phases_have_names() {
 }
 
 #[test]
+fn what_can_not_be_concluded_is_known_before_the_run() {
+    let peer = Peer::start(echo());
+    let folder = tempfile::TempDir::new().unwrap();
+    let missing = folder.path().join("no/run.json").display().to_string();
+    let long = ["-d", "1000s", "--floor", "0s"];
+    for (args, code, said) in [
+        (["--export-json", &missing], 3, "cannot write"),
+        (["--assert", "p99@2<1s"], 2, "no target \"2\""),
+        (["--until", "p99>1s"], 2, "--until ends a ramp"),
+    ] {
+        check_refusal(&bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()), code, said);
+    }
+}
+
+#[test]
 fn a_ramp_ends_where_it_is_told_to() {
     let peer = Peer::start(echo());
     let url = peer.url();

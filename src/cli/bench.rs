@@ -277,6 +277,10 @@ pub(super) fn bench(
     let output = Output::from(matches)?;
     let peers = Peer::all(matches);
     let plan = plan(matches, peers.len())?;
+    if matches.contains_id("until") && plan.phases().len() < 2 {
+        let needed = "wslab: --until ends a ramp: give one, such as -c 10..100:10, or several sizes";
+        return Err(Error::Setting(needed.to_owned()));
+    }
     let interrupt = Interrupt::note()?;
     let urls: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let mut progress = Progress::new(&interrupt, std::io::stderr().is_terminal(), &urls, &plan);
@@ -294,6 +298,7 @@ pub(super) fn bench(
         let _ = writeln!(err, "wslab: {warning}");
     }
     let run = bench_record::begin(matches, &plan, &endpoints)?;
+    output.fits(&run)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
     let until = matches.get_one::<Until>("until").copied();
