@@ -262,7 +262,7 @@ fn a_spawned_server_is_measured_and_ended() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("ws://127.0.0.1:{port}/");
     let spawn = format!(
-        "env HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
+        "HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
         folder.path().display(),
         env!("CARGO_BIN_EXE_wslab")
     );
@@ -270,6 +270,10 @@ fn a_spawned_server_is_measured_and_ended() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("server: "), "{ended:?}");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");
+    // Somebody else's answers are not the spawned server's.
+    let peer = Peer::start(echo());
+    let ended = bench(&[&peer.url(), "-d", "300ms", "--floor", "0s", "--allow-invalid", "--spawn", "sleep 100"]);
+    check_refusal(&ended, 3, "already");
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn target_args() -> [Arg; 7] {
         option("spawn", "CMD")
             .action(ArgAction::Append)
             .conflicts_with("pid")
-            .help("Start the server with this shell command, wait until it accepts, and end it afterwards; as for --pid"),
+            .help("Start the server with this shell command (one program, variables before it), wait until it accepts, and end it afterwards; as for --pid"),
     ]
     .map(|arg| arg.help_heading(heading))
 }
@@ -340,7 +340,7 @@ fn processes(matches: &ArgMatches, endpoints: &mut [Endpoint], interrupt: &Inter
     }
     let mut servers = Vec::new();
     for (endpoint, command) in endpoints.iter_mut().zip(commands) {
-        let mut server = Spawned::start(command)?;
+        let mut server = Spawned::start(command, endpoint.target.addrs())?;
         server.wait_until_ready(endpoint.target.addrs(), interrupt)?;
         endpoint.process = Process::find(server.pid());
         servers.push(server);
