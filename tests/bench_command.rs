@@ -54,6 +54,7 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--source", "nowhere"], "expected an address"),
         (&["--calibrate", "--format", "json"], "cannot be used with"),
         (&[url, "-s", "64,64B"], "given twice"),
+        (&[url, "--payload", "/dev/zero"], "more than 16 MiB"),
         (&[url, "--pid", "4294967295"], "no such process"),
         (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
         (&["http://127.0.0.1/"], "write ws:// instead of http://"),

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal as _, Write},
+    io::{IsTerminal as _, Read as _, Write},
     num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -233,8 +233,13 @@ fn plan(matches: &ArgMatches, targets: usize) -> Result<Plan, Error> {
 fn payloads(matches: &ArgMatches, seed: u64) -> Result<Vec<Payload>, Error> {
     let text = matches.get_flag("text");
     if let Some(path) = matches.get_one::<PathBuf>("payload") {
-        let octets = fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
-        if octets.len() > units::MESSAGE_BYTES_MAX as usize {
+        let mut octets = Vec::new();
+        // A device has no end.
+        let bound = units::MESSAGE_BYTES_MAX + 1;
+        fs::File::open(path)
+            .and_then(|file| file.take(bound).read_to_end(&mut octets))
+            .map_err(|source| Error::File { path: path.clone(), source })?;
+        if octets.len() as u64 >= bound {
             return Err(Error::Setting(format!("wslab: --payload {}: more than 16 MiB", path.display())));
         }
         let payload = Payload::fixed(octets, text).ok_or_else(|| {
