@@ -54,6 +54,7 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--source", "nowhere"], "expected an address"),
         (&["--calibrate", "--format", "json"], "cannot be used with"),
         (&[url, "-s", "64,64B"], "given twice"),
+        (&[url, "--payload", "/dev/zero"], "more than 16 MiB"),
         (&[url, "--pid", "4294967295"], "no such process"),
         (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
         (&["http://127.0.0.1/"], "write ws:// instead of http://"),
@@ -156,6 +157,21 @@ fn targets_and_phases_have_names() {
 }
 
 #[test]
+fn what_can_not_be_concluded_is_known_before_the_run() {
+    let peer = Peer::start(echo());
+    let folder = tempfile::TempDir::new().unwrap();
+    let missing = folder.path().join("no/run.json").display().to_string();
+    let long = ["-d", "1000s", "--floor", "0s"];
+    for (args, code, said) in [
+        (["--export-json", &missing], 3, "cannot write"),
+        (["--assert", "p99@2<1s"], 2, "no target \"2\""),
+        (["--until", "p99>1s"], 2, "--until ends a ramp"),
+    ] {
+        check_refusal(&bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()), code, said);
+    }
+}
+
+#[test]
 fn a_ramp_ends_where_it_is_told_to() {
     let peer = Peer::start(echo());
     let url = peer.url();
@@ -247,7 +263,7 @@ fn a_spawned_server_is_measured_and_ended() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("ws://127.0.0.1:{port}/");
     let spawn = format!(
-        "env HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
+        "HOME={} {} serve --listen 127.0.0.1:{port} --no-tls",
         folder.path().display(),
         env!("CARGO_BIN_EXE_wslab")
     );
@@ -255,6 +271,10 @@ fn a_spawned_server_is_measured_and_ended() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("server: "), "{ended:?}");
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err(), "the server is still there");
+    // Somebody else's answers are not the spawned server's.
+    let peer = Peer::start(echo());
+    let ended = bench(&[&peer.url(), "-d", "300ms", "--floor", "0s", "--allow-invalid", "--spawn", "sleep 100"]);
+    check_refusal(&ended, 3, "already");
 }
 
 #[test]

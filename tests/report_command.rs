@@ -182,6 +182,7 @@ fn merged_results_are_added_exactly() {
     let p50 = result["response"]["percentiles"]["p50"]["ns"].as_f64().unwrap();
     assert!((89_900.0..92_000.0).contains(&p50), "{p50}");
     assert_eq!(document["machines"].as_array().unwrap().len(), 2);
+    check_refusal(&files.report(&["--merge", &paths[0], &paths[1], &paths[0]]), 2, "counted twice");
     let beside = files.document(&[&paths[0], &paths[1]]);
     let names: Vec<_> =
         beside["targets"].as_array().unwrap().iter().map(|target| target["name"].as_str().unwrap()).collect();
@@ -300,8 +301,38 @@ fn every_export_is_written() {
     assert_eq!(read("o.csv").lines().count(), 1 + 2 * 10 * 10);
     assert!(read("o.html").starts_with("<!doctype html>") && read("o.html").contains("<svg"));
     assert!(read("o.hlog").contains("Tag=ws://127.0.0.1:9000/|64B,"));
-    let ended = files.report(&[&path, "--export-csv", "-"]);
-    assert!(ended.stdout.starts_with("target,phase,round"), "{}", ended.stdout);
+    let ended = files.report(&[&path, "--export-json", "-"]);
+    assert_eq!(ended.stdout.trim_end(), read("a.json"), "nothing else is on stdout");
+    assert!(ended.stderr.contains("samples"), "the text is on stderr: {}", ended.stderr);
+}
+
+#[test]
+fn a_result_is_not_lost_for_a_file_that_can_not_be_written() {
+    let files = Files::new();
+    let path = files.save("a.json", &run(&[50_000]));
+    let [bad, good] = ["no/such/o.csv", "o.html"].map(|name| files.path(name).display().to_string());
+    // Known before: nothing is begun, and nothing is left behind.
+    check_refusal(&files.report(&[&path, "--export-html", &good, "--export-csv", &bad]), 3, "cannot write");
+    assert!(!files.path("o.html").exists());
+    check_refusal(&files.report(&[&path, "--export-html", &good, "--export-csv", &good]), 2, "written twice");
+    check_refusal(&files.report(&[&path, "--format", "json", "--export-json", "-"]), 2, "stdout: written twice");
+    // Known only afterwards: the rest is there.
+    let ended = files.report(&[&path, "--export-csv", "/dev/full", "--export-html", &good, "--assert", "p50<1s"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("cannot write /dev/full: no space left"), "{ended:?}");
+    assert!(ended.stdout.contains("samples") && files.path("o.html").exists(), "{ended:?}");
+}
+
+#[test]
+fn a_full_stdout_is_an_error() {
+    let files = Files::new();
+    let path = files.save("a.json", &run(&[50_000]));
+    for format in ["text", "json"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = wslab(files.0.path());
+        let status = command.args(["report", &path, "--format", format]).stdout(full).status().unwrap();
+        assert_eq!(status.code(), Some(3), "{format}");
+    }
 }
 
 #[test]

@@ -292,7 +292,11 @@ impl Assertion {
         Ok(failures)
     }
 
-    fn targets(&self, run: &Run) -> Result<Vec<usize>, NoAssertion> {
+    /// The targets of a run that it is about: indices of [`Run::targets`].
+    ///
+    /// # Errors
+    /// It names one that is not there.
+    pub fn targets(&self, run: &Run) -> Result<Vec<usize>, NoAssertion> {
         let Some(wanted) = &self.target else { return Ok((0..run.targets.len()).collect()) };
         find_target(run, wanted).map(|target| vec![target]).ok_or_else(|| {
             NoAssertion(format!(

@@ -114,14 +114,20 @@ pub fn rounds_of(run: &Run, target: usize, phase: usize) -> Rounds<'_> {
     rounds.into_iter().filter_map(|(round, pieces)| Some((round, at_once(&pieces)?))).collect()
 }
 
-/// The ratios of one target's rounds to the same rounds of another, in every figure that both have.
+/// The ratios of one target's rounds to the same rounds of another, in every figure that both have. The response time of an
+/// open loop and the service time of a closed one are not the same figure.
 pub fn ratios(rounds: &Rounds<'_>, reference: &Rounds<'_>) -> Vec<(Metric, Ratio)> {
     let pairs: Vec<(Metric, Vec<(f64, f64)>)> = Metric::ALL
         .into_iter()
         .map(|metric| {
             let pairs = rounds
                 .iter()
-                .filter_map(|(round, measured)| metric.of(measured).zip(metric.of(reference.get(round)?)))
+                .filter_map(|(round, measured)| Some((measured, reference.get(round)?)))
+                .filter(|(one, other)| {
+                    let is_latency = matches!(metric, Metric::Latency(_));
+                    !is_latency || one.wanted_rate.is_some() == other.wanted_rate.is_some()
+                })
+                .filter_map(|(one, other)| metric.of(one).zip(metric.of(other)))
                 .filter(|(one, other)| *one > 0.0 && *other > 0.0)
                 .collect();
             (metric, pairs)

@@ -323,7 +323,12 @@ impl Handler for Loader {
     }
 
     fn on_error(&mut self, id: ConnId, error: &io::Error) {
-        let open = self.lanes.get(id.key as usize).is_some_and(|lane| lane.state == State::Open);
+        let state = self.lanes.get(id.key as usize).map_or(State::Gone, |lane| lane.state);
+        if state == State::Gone {
+            // Its end was told before: a reset after a Close, say. Kept, it would be blamed for the next one's end.
+            return;
+        }
+        let open = state == State::Open;
         self.trouble = Some((errors::kind_of(error, open), (self.explain)(error)));
     }
 
@@ -349,5 +354,30 @@ impl Handler for Loader {
         if !self.closing {
             self.recorder.error(now, kind, 1, || words);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bench::series::Series, proto::Closure};
+
+    #[test]
+    fn what_happens_to_a_connection_that_has_ended_is_not_blamed_on_the_next() {
+        let means = Means::Message { kind: MessageKind::Binary, frame_bytes: None };
+        let recorder = Recorder::new(Series::new(None, 10));
+        let payload = Payload::random(8, false, 1);
+        let mut loader = Loader::new(Clock::start(), payload, means, true, 1, recorder, ToString::to_string);
+        let ids = [0, 1].map(|key| ConnId { key, generation: 1 });
+        for id in ids {
+            loader.begun(id);
+            loader.lanes[id.key as usize].state = State::Open;
+            loader.opened += 1;
+        }
+        loader.on_close(ids[0], &Closure::Eof);
+        loader.on_error(ids[0], &io::Error::from(io::ErrorKind::ConnectionReset));
+        loader.on_close(ids[1], &Closure::Eof);
+        let kinds: Vec<_> = loader.recorder.errors.0.iter().map(|(kind, (count, _))| (*kind, *count)).collect();
+        assert_eq!(kinds, [(ErrorKind::Closed, 2)]);
     }
 }

@@ -83,7 +83,8 @@ impl Change {
 ///
 /// A check does not fit the run: it names a target that is not there, or the baseline has nothing in common with it.
 pub fn conclude(run: &Run, checks: &Checks) -> Result<Conclusion, NoAssertion> {
-    let verdict = Verdict::of(run);
+    let mut verdict = Verdict::of(run);
+    verdict.warnings.extend(checks.baseline.as_ref().and_then(|baseline| unlike(run, baseline)));
     let cells = Cell::all(run);
     let mut failures = Vec::new();
     for assertion in &checks.assertions {
@@ -104,6 +105,18 @@ pub fn conclude(run: &Run, checks: &Checks) -> Result<Conclusion, NoAssertion> {
         (true, true) => Exit::Ok,
     };
     Ok(Conclusion { exit, failures, verdict, changes })
+}
+
+/// What the load was made of, where the phases do not say it.
+const LOAD: [&str; 8] = ["rate", "arrivals", "pace", "pipeline", "kind", "fragment", "deflate", "check"];
+
+/// In what the baseline's load was another.
+fn unlike(run: &Run, baseline: &Run) -> Option<String> {
+    let value = |run: &Run, name: &str| run.workload.settings.get(name).cloned().unwrap_or_else(|| "none".to_owned());
+    let differ = LOAD.iter().map(|name| (name, value(run, name), value(baseline, name)));
+    let differ = differ.filter(|(_, ours, theirs)| ours != theirs);
+    let words: Vec<_> = differ.map(|(name, ours, theirs)| format!("{name} {theirs}, now {ours}")).collect();
+    (!words.is_empty()).then(|| format!("the baseline had another load: {}", words.join("; ")))
 }
 
 /// Every figure that both have. Targets are matched by name; where names differ (a port that the system chose), by place
@@ -212,5 +225,19 @@ mod tests {
         assert_eq!(conclude(&run, &checks).unwrap().exit, Exit::CheckFailed);
         let good = run_of(vec![vec![open_loop(2_000, || 50_000)]]);
         assert_eq!(conclude(&good, &checks).unwrap().exit, Exit::Ok);
+    }
+
+    #[test]
+    fn a_baseline_of_another_load_is_told_and_its_latencies_are_not_compared() {
+        let ours = run_of(vec![(0..10).map(|_| closed_loop(1_000, || 50_000)).collect()]);
+        let mut baseline = run_of(vec![(0..10).map(|_| open_loop(1_000, || 90_000)).collect()]);
+        baseline.workload.settings.insert("rate".to_owned(), "1000/s".to_owned());
+        let checks = Checks { baseline: Some(baseline), ..Checks::default() };
+        let conclusion = conclude(&ours, &checks).unwrap();
+        assert!(conclusion.changes.iter().all(|change| !matches!(change.metric, Metric::Latency(_))));
+        let told = "the baseline had another load: rate 1000/s, now none";
+        assert!(conclusion.verdict.warnings.iter().any(|warning| warning == told), "{:?}", conclusion.verdict.warnings);
+        let checks = Checks { baseline: Some(ours.clone()), ..checks };
+        assert!(conclude(&ours, &checks).unwrap().changes.iter().any(|one| matches!(one.metric, Metric::Latency(_))));
     }
 }

@@ -250,7 +250,7 @@ impl<'a> Piece<'a> {
             }
             self.turn(left.min(Duration::from_millis(50)))?;
         }
-        let served = self.watched.filter(|_| self.meters.is_some()).map(|watched| watched.ended());
+        let served = self.watched.filter(|_| self.meters.is_some()).and_then(|watched| watched.ended());
         let now = self.clock.now();
         let loader = self.client.handler_mut();
         loader.give_up(now, !interrupted);

@@ -72,11 +72,6 @@ impl Process {
         self.status("VmRSS:").unwrap_or(0)
     }
 
-    /// The most there was, octets.
-    pub(super) fn rss_peak(&self) -> u64 {
-        self.status("VmHWM:").unwrap_or(0)
-    }
-
     fn status(&self, name: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
@@ -109,14 +104,15 @@ impl Watched {
         self.cpu_begun = self.process.cpu();
     }
 
-    /// When it has ended.
-    pub(super) fn ended(&self) -> Served {
-        Served {
+    /// When it has ended. `None`: the process has too, and nothing is known of it.
+    pub(super) fn ended(&self) -> Option<Served> {
+        let rss_peak = self.process.status("VmHWM:")?;
+        Some(Served {
             cpu: self.process.cpu().saturating_sub(self.cpu_begun),
             rss_before: self.rss_before,
             rss_connected: self.rss_connected,
-            rss_peak: self.process.rss_peak(),
-        }
+            rss_peak,
+        })
     }
 }
 
@@ -148,13 +144,25 @@ mod tests {
     fn a_process_is_looked_at_from_outside() {
         let process = Process::find(std::process::id()).unwrap();
         assert!(process.cpu() > Duration::ZERO);
-        assert!(process.rss() > 1 << 20 && process.rss_peak() >= process.rss() / 2);
+        assert!(process.rss() > 1 << 20);
         // No process has the number 2³¹ or more.
         assert_eq!(Process::find(u32::MAX), None);
         let mut watched = Watched::before(process);
         watched.connected();
         watched.begun();
-        let served = watched.ended();
+        let served = watched.ended().unwrap();
+        assert!(served.rss_peak >= served.rss_connected / 2);
         assert!(served.rss_connected > 0 && served.rss_before > 0 && served.cpu < process.cpu());
+    }
+
+    #[test]
+    fn nothing_is_known_of_a_process_that_is_gone() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let mut watched = Watched::before(Process::find(child.id()).unwrap());
+        watched.connected();
+        watched.begun();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(watched.ended().is_none());
     }
 }

@@ -7,6 +7,7 @@
 //! | generator late | open loop: at the median or p99 half of the response time or more is the generator's own lateness, and it had used 90 % of its core or waited 10 % of the time for one |
 //! | generator saturated | closed loop: it used 95 % of its core, and the target's process is not known to have used more |
 //! | generator starved | it was runnable and had no core for 25 % of the time |
+//! | generator exhausted | it ran out of descriptors, ports or memory: connections or messages that were wanted were not made |
 //! | too few samples | fewer than 100 (no p90 could be shown) in a scenario that has latencies |
 //!
 //! Warnings spoil nothing by themselves: the target is hardly slower than the machine's floor, errors, samples too few for
@@ -14,7 +15,7 @@
 
 use super::{
     figures::{Cell, Percentile, SAMPLES_BEYOND, at_once},
-    measured::Measured,
+    measured::{ErrorKind, Measured},
     run::{Floor, Piece, Run},
 };
 
@@ -50,6 +51,8 @@ pub enum Reason {
     GeneratorSaturated,
     /// The generator had no core to run on.
     GeneratorStarved,
+    /// The generator ran out of descriptors, ports or room for messages.
+    GeneratorExhausted,
     /// There is nothing to take percentiles of.
     TooFewSamples,
 }
@@ -62,6 +65,7 @@ impl Reason {
             Reason::GeneratorLate => "generator_late",
             Reason::GeneratorSaturated => "generator_saturated",
             Reason::GeneratorStarved => "generator_starved",
+            Reason::GeneratorExhausted => "generator_exhausted",
             Reason::TooFewSamples => "too_few_samples",
         }
     }
@@ -267,12 +271,24 @@ impl Place<'_> {
 
     /// What is the target's matter.
     fn judge_target(&self, all: &Measured, verdict: &mut Verdict) {
+        if let Some((count, first)) = all.errors.get(&ErrorKind::Resources) {
+            let words = format!(
+                "{count} connections or messages were not made, for want of resources of this machine: {first}"
+            );
+            self.find(verdict, Reason::GeneratorExhausted, words);
+        }
         let errors = all.error_count();
         if errors > 0 && errors as f64 >= all.sent as f64 * ERROR_SHARE_TOLD {
             verdict.warnings.push(format!(
                 "{}: {errors} errors on {} messages: those without an answer are in no percentile",
                 self.name(),
                 all.sent
+            ));
+        }
+        if all.served.is_some_and(|served| served.cpu.is_zero()) && all.completed > 0 {
+            verdict.warnings.push(format!(
+                "{}: its process used no CPU time: is it the one that answers? (--pid, --spawn)",
+                self.name()
             ));
         }
         if let Some(floor) = &self.run.floor {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{IsTerminal as _, Write},
+    io::{IsTerminal as _, Read as _, Write},
     num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -170,7 +170,7 @@ fn target_args() -> [Arg; 7] {
         option("spawn", "CMD")
             .action(ArgAction::Append)
             .conflicts_with("pid")
-            .help("Start the server with this shell command, wait until it accepts, and end it afterwards; as for --pid"),
+            .help("Start the server with this shell command (one program, variables before it), wait until it accepts, and end it afterwards; as for --pid"),
     ]
     .map(|arg| arg.help_heading(heading))
 }
@@ -233,8 +233,13 @@ fn plan(matches: &ArgMatches, targets: usize) -> Result<Plan, Error> {
 fn payloads(matches: &ArgMatches, seed: u64) -> Result<Vec<Payload>, Error> {
     let text = matches.get_flag("text");
     if let Some(path) = matches.get_one::<PathBuf>("payload") {
-        let octets = fs::read(path).map_err(|source| Error::File { path: path.clone(), source })?;
-        if octets.len() > units::MESSAGE_BYTES_MAX as usize {
+        let mut octets = Vec::new();
+        // A device has no end.
+        let bound = units::MESSAGE_BYTES_MAX + 1;
+        fs::File::open(path)
+            .and_then(|file| file.take(bound).read_to_end(&mut octets))
+            .map_err(|source| Error::File { path: path.clone(), source })?;
+        if octets.len() as u64 >= bound {
             return Err(Error::Setting(format!("wslab: --payload {}: more than 16 MiB", path.display())));
         }
         let payload = Payload::fixed(octets, text).ok_or_else(|| {
@@ -277,6 +282,10 @@ pub(super) fn bench(
     let output = Output::from(matches)?;
     let peers = Peer::all(matches);
     let plan = plan(matches, peers.len())?;
+    if matches.contains_id("until") && plan.phases().len() < 2 {
+        let needed = "wslab: --until ends a ramp: give one, such as -c 10..100:10, or several sizes";
+        return Err(Error::Setting(needed.to_owned()));
+    }
     let interrupt = Interrupt::note()?;
     let urls: Vec<String> = peers.iter().map(|peer| peer.url.to_string()).collect();
     let mut progress = Progress::new(&interrupt, std::io::stderr().is_terminal(), &urls, &plan);
@@ -294,6 +303,7 @@ pub(super) fn bench(
         let _ = writeln!(err, "wslab: {warning}");
     }
     let run = bench_record::begin(matches, &plan, &endpoints)?;
+    output.fits(&run)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
     let until = matches.get_one::<Until>("until").copied();
@@ -335,7 +345,7 @@ fn processes(matches: &ArgMatches, endpoints: &mut [Endpoint], interrupt: &Inter
     }
     let mut servers = Vec::new();
     for (endpoint, command) in endpoints.iter_mut().zip(commands) {
-        let mut server = Spawned::start(command)?;
+        let mut server = Spawned::start(command, endpoint.target.addrs())?;
         server.wait_until_ready(endpoint.target.addrs(), interrupt)?;
         endpoint.process = Process::find(server.pid());
         servers.push(server);

@@ -142,7 +142,7 @@ enum Form {
 }
 
 impl Output {
-    /// From what [`args`] took. Reads the baseline, so that a run is not made in vain.
+    /// From what [`args`] took. Reads the baseline and looks at the files to write, so that a run is not made in vain.
     pub(super) fn from(matches: &ArgMatches) -> Result<Output, Error> {
         let path = |name| matches.get_one::<PathBuf>(name).cloned();
         let baseline = match matches.get_one::<Baseline>("baseline") {
@@ -150,18 +150,17 @@ impl Output {
             None => None,
         };
         let save_baseline = matches.get_one::<Baseline>("save-baseline").map(Baseline::path).transpose()?;
+        let is_json = matches.get_one::<String>("format").is_some_and(|word| word == "json");
+        let exports = [
+            (Form::Json, path("export-json")),
+            (Form::Hdr, path("export-hdr")),
+            (Form::Csv, path("export-csv")),
+            (Form::Html, path("export-html")),
+        ];
+        check_paths(exports.iter().filter_map(|(_, path)| path.as_deref()), is_json)?;
         Ok(Output {
-            format: if matches.get_one::<String>("format").is_some_and(|word| word == "json") {
-                Format::Json
-            } else {
-                Format::Text
-            },
-            exports: [
-                (Form::Json, path("export-json")),
-                (Form::Hdr, path("export-hdr")),
-                (Form::Csv, path("export-csv")),
-                (Form::Html, path("export-html")),
-            ],
+            format: if is_json { Format::Json } else { Format::Text },
+            exports,
             checks: Checks {
                 assertions: matches.get_many("assert").into_iter().flatten().cloned().collect(),
                 baseline,
@@ -172,7 +171,14 @@ impl Output {
         })
     }
 
-    /// Prints, writes and judges; returns the exit code.
+    /// Whether the assertions are about targets that this run has, or will have.
+    pub(super) fn fits(&self, run: &Run) -> Result<(), Error> {
+        let refused = self.checks.assertions.iter().find_map(|assertion| assertion.targets(run).err());
+        refused.map_or(Ok(()), |error| Err(Error::Setting(format!("wslab: {error}"))))
+    }
+
+    /// Prints, writes and judges; returns the exit code. What can not be written is told at the end: the rest of
+    /// the result is there none the less.
     pub(super) fn conclude(
         &self,
         run: &Run,
@@ -181,22 +187,28 @@ impl Output {
         err: &mut dyn Write,
     ) -> Result<i32, Error> {
         let conclusion = conclude(run, &self.checks).map_err(|error| Error::Setting(format!("wslab: {error}")))?;
+        let has_export = |(_, path): &(Form, Option<PathBuf>)| path.as_deref().is_some_and(is_stdout);
+        let printed = match self.format {
+            // Whoever reads an export there reads that alone.
+            Format::Text if self.exports.iter().any(has_export) => {
+                let _ = write!(err, "{}", bench_text::render(run, &conclusion, Style { color: false }));
+                Ok(())
+            }
+            Format::Text => print(out, bench_text::render(run, &conclusion, Style { color }).as_bytes()),
+            Format::Json => print(out, &Form::Json.render(run)?),
+        };
+        let mut trouble = printed.err();
         for (form, path) in self.exports.iter().filter_map(|(form, path)| Some((*form, path.as_ref()?))) {
-            write(path, &form.render(run)?, out)?;
+            trouble = form.render(run).and_then(|octets| write(path, &octets, out)).err().or(trouble);
         }
         let is_taken = conclusion.verdict.is_valid() || self.checks.allow_invalid;
         if let Some(path) = self.save_baseline.as_ref().filter(|_| is_taken) {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder.map_or(Ok(()), fs::create_dir_all).map_err(|source| unwritable(path, &source))?;
-            write(path, &Form::Json.render(run)?, out)?;
-            let _ = writeln!(err, "wslab: baseline kept in {}", path.display());
+            let kept = folder_for(path).and_then(|()| write(path, &Form::Json.render(run)?, out));
+            match kept {
+                Ok(()) => drop(writeln!(err, "wslab: baseline kept in {}", path.display())),
+                Err(error) => trouble = Some(error),
+            }
         }
-        // A stdout that is gone was told of nothing anyway.
-        let _ = match self.format {
-            Format::Text => write!(out, "{}", bench_text::render(run, &conclusion, Style { color })),
-            Format::Json => writeln!(out, "{}", Document::of(run).to_json()),
-        };
-        let _ = out.flush();
         for failure in &conclusion.failures {
             let _ = writeln!(err, "wslab: {}", one_line(failure));
         }
@@ -210,6 +222,9 @@ impl Output {
             if self.save_baseline.is_some() {
                 let _ = writeln!(err, "wslab: it was not kept as a baseline");
             }
+        }
+        if let Some(error) = trouble {
+            return Err(error);
         }
         Ok(match conclusion.exit {
             Exit::Ok => EXIT_OK,
@@ -240,12 +255,58 @@ impl Form {
     }
 }
 
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Whether each of these files can be written, none of them twice. Leaves nothing behind.
+fn check_paths<'a>(paths: impl Iterator<Item = &'a Path>, is_stdout_taken: bool) -> Result<(), Error> {
+    let mut seen = if is_stdout_taken { vec![Path::new("-")] } else { Vec::new() };
+    for path in paths {
+        if seen.contains(&path) {
+            let name = if is_stdout(path) { "stdout".to_owned() } else { path.display().to_string() };
+            return Err(Error::Setting(format!(
+                "wslab: {name}: written twice: give each --export-… a file of its own"
+            )));
+        }
+        seen.push(path);
+        check_path(path).map_err(|source| unwritable(path, &source))?;
+    }
+    Ok(())
+}
+
+fn check_path(path: &Path) -> std::io::Result<()> {
+    match fs::metadata(path) {
+        _ if is_stdout(path) => Ok(()),
+        // A pipe's reader would take this for the end, and a folder says so when it is opened.
+        Ok(what) if !what.is_file() && !what.is_dir() => Ok(()),
+        Ok(_) => fs::OpenOptions::new().append(true).open(path).map(drop),
+        Err(_) => {
+            fs::OpenOptions::new().write(true).create_new(true).open(path)?;
+            fs::remove_file(path)
+        }
+    }
+}
+
+/// A stdout that is gone was told of nothing, as it wished; one that is full is a result that is lost.
+fn print(out: &mut dyn Write, octets: &[u8]) -> Result<(), Error> {
+    match out.write_all(octets).and_then(|()| out.flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => Err(unwritable(Path::new("stdout"), &source)),
+        _ => Ok(()),
+    }
+}
+
 fn write(path: &Path, octets: &[u8], out: &mut dyn Write) -> Result<(), Error> {
-    if path == Path::new("-") {
-        let _ = out.write_all(octets);
-        return Ok(());
+    if is_stdout(path) {
+        return print(out, octets);
     }
     fs::write(path, octets).map_err(|source| unwritable(path, &source))
+}
+
+/// Makes the folder that a baseline is kept in.
+fn folder_for(path: &Path) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.map_or(Ok(()), fs::create_dir_all).map_err(|source| unwritable(path, &source))
 }
 
 fn unwritable(path: &Path, source: &std::io::Error) -> Error {

@@ -27,14 +27,19 @@ pub(super) struct Spawned {
 }
 
 impl Spawned {
-    /// Starts it. Its output goes to our stderr: stdout is the result's.
-    pub(super) fn start(command: &str) -> Result<Spawned, Error> {
+    /// Starts it. Its output goes to our stderr: stdout is the result's. Whoever accepts at one of the addresses already would
+    /// be measured in its place.
+    pub(super) fn start(command: &str, addrs: &[SocketAddr]) -> Result<Spawned, Error> {
+        if let Some(addr) = addrs.iter().find(|addr| accepts(addr)) {
+            return Err(Error::Unreached(format!(
+                "wslab: somebody accepts at {addr} already, and not the server of --spawn: end it, or leave --spawn out"
+            )));
+        }
         let fail = |source| Error::System { doing: "start the server of --spawn", source };
         let stderr = rustix::io::dup(rustix::stdio::stderr()).map_err(|errno| fail(errno.into()))?;
         let child = Command::new("sh")
             .arg("-c")
-            // The shell becomes the server, so that the number is the server's.
-            .arg(format!("exec {command}"))
+            .arg(becoming(command))
             .stdin(Stdio::null())
             // Ctrl-C is for us: the server ends when its last connection has been measured.
             .process_group(0)
@@ -58,7 +63,7 @@ impl Spawned {
                     "wslab: the server of --spawn ended before it accepted: {status}"
                 )));
             }
-            if addrs.iter().any(|addr| TcpStream::connect_timeout(addr, Duration::from_secs(1)).is_ok()) {
+            if addrs.iter().any(accepts) {
                 return Ok(());
             }
             thread::sleep(STEP);
@@ -83,6 +88,19 @@ impl Spawned {
         self.child.kill()?;
         self.child.wait().map(|_| ())
     }
+}
+
+fn accepts(addr: &SocketAddr) -> bool {
+    TcpStream::connect_timeout(addr, Duration::from_secs(1)).is_ok()
+}
+
+/// The shell becomes the server, so that the number is the server's. Variables before it are for `env`.
+fn becoming(command: &str) -> String {
+    let first = command.split_whitespace().next().unwrap_or_default();
+    let is_variable = first
+        .split_once('=')
+        .is_some_and(|(name, _)| !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()));
+    if is_variable { format!("exec env {command}") } else { format!("exec {command}") }
 }
 
 impl Drop for Spawned {

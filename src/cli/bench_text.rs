@@ -243,11 +243,16 @@ fn ratio(metric: Metric, ratio: &Ratio, words: &str, style: Style, text: &mut St
 fn too_few<'a>(ratios: impl Iterator<Item = &'a Ratio>, style: Style, text: &mut String) {
     let ratios: Vec<_> = ratios.collect();
     if ratios.iter().any(|ratio| ratio.difference() == Difference::Unknown) {
-        let line = format!(
-            "for an interval of {} figures it takes {} rounds (--rounds)",
-            ratios.len(),
-            rounds_needed(ratios.len())
-        );
+        let needed = rounds_needed(ratios.len());
+        let most = ratios.iter().map(|ratio| ratio.rounds).max().unwrap_or_default();
+        let line = if most < needed {
+            format!("for an interval of {} figures it takes {needed} rounds (--rounds)", ratios.len())
+        } else {
+            format!(
+                "a figure without an interval had samples enough in fewer than {needed} of {most} rounds: more or longer \
+                 rounds (--rounds, -d)"
+            )
+        };
         text.push_str(&style.dim(&wrapped(&line, 2)));
     }
 }

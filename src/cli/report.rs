@@ -1,6 +1,7 @@
 //! `wslab report`: earlier results, merged or side by side.
 
 use std::{
+    collections::HashMap,
     io::Write,
     path::{Path, PathBuf},
 };
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::bench::{
     assertion::find_target,
-    document::SCHEMA,
+    document::{Document, SCHEMA},
     merge::{beside, merge},
     run::Run,
 };
@@ -82,6 +83,16 @@ pub(super) fn report(
 /// What has nothing in common is no part of one load.
 fn merged(files: &[&PathBuf], runs: Vec<(String, Run)>) -> Result<Run, Error> {
     let first = runs.first().map(|(_, run)| run.clone());
+    let mut seen = HashMap::new();
+    for (path, (_, run)) in files.iter().zip(&runs) {
+        if let Some(before) = seen.insert(Document::of(run).to_json(), path) {
+            return Err(Error::Setting(format!(
+                "wslab: {}: the same result as {}: its samples would be counted twice",
+                path.display(),
+                before.display()
+            )));
+        }
+    }
     for (path, (_, run)) in files.iter().zip(&runs) {
         let has_common = first.as_ref().is_some_and(|first| {
             run.targets.iter().any(|target| first.targets.iter().any(|known| known.name == target.name))

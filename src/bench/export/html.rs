@@ -238,8 +238,11 @@ fn series(run: &Run, target: usize, phase: usize) -> (Stretches, Stretches, f64)
         let mut stretch = (Vec::new(), Vec::new());
         for interval in piece.measured.series.iter().step_by(every).filter(|interval| !interval.latency.is_empty()) {
             let middle = offset + (interval.begins + interval.length / 2).as_secs_f64();
-            let median = interval.latency.value_at_quantile(0.5).min(interval.latency.max());
-            stretch.0.push((middle, median as f64));
+            // The last answers of a round come after its end: their median says nothing of an interval.
+            if interval.begins < piece.measured.wall {
+                let median = interval.latency.value_at_quantile(0.5).min(interval.latency.max());
+                stretch.0.push((middle, median as f64));
+            }
             stretch.1.push((middle, interval.latency.max() as f64));
         }
         medians.push(stretch.0);

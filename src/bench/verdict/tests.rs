@@ -39,6 +39,7 @@ fn each_reason_is_found_and_says_its_numbers_and_what_to_do() {
         (with(open(), |m| m.generator.run_queue = wall / 2), Reason::GeneratorStarved, &["50.0 %", "taskset"]),
         (with(closed(), |m| m.generator.cpu = wall), Reason::GeneratorSaturated, &["100.0 %", "20.0 % of one", "--pipeline"]),
         (with(closed(), |m| { m.generator.cpu = wall; m.served = None; }), Reason::GeneratorSaturated, &["--pid"]),
+        (with(open(), |m| { m.errors.insert(ErrorKind::Resources, (413, "too many open files: raise the limit".to_owned())); }), Reason::GeneratorExhausted, &["413", "raise the limit"]),
         (with(open_loop(99, || 50_000), |_| {}), Reason::TooFewSamples, &["99 samples", "100", "-d"]),
         (with(nothing(), |_| {}), Reason::TooFewSamples, &["0 samples"]),
     ];
@@ -136,4 +137,11 @@ fn times_are_shown_in_the_unit_that_suits_them() {
         assert_eq!(show(nanos), shown);
     }
     assert_eq!(sum_of([]).len(), 0);
+}
+
+#[test]
+fn a_process_that_did_nothing_is_hardly_the_server() {
+    let run = with(open_loop(2_000, || 50_000), |m| m.served.as_mut().unwrap().cpu = Duration::ZERO);
+    let verdict = Verdict::of(&run);
+    assert!(verdict.is_valid() && verdict.warnings[0].contains("used no CPU time"), "{:?}", verdict.warnings);
 }
