@@ -10,14 +10,13 @@ use mio::{
 };
 use sha1::Digest;
 use std::{
-    collections::HashMap,
     io::{self, ErrorKind, Read, Write},
     net::Shutdown,
     process::ExitCode,
 };
 
 const LISTENER: Token = Token(usize::MAX);
-/// What one read takes: as much as 4 MiB messages profit from, and a short read says that there is no more.
+/// What one read takes. A read that came back short says that there is no more.
 const READ_BYTES: usize = 256 << 10;
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// RFC 6455 §5.2: two octets, eight of length, four of mask.
@@ -37,8 +36,9 @@ fn serve() -> io::Result<()> {
     let mut listener = TcpListener::from_std(listener);
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     peers::announce(listener.local_addr()?)?;
-    let mut connections = HashMap::new();
-    let mut next = 0;
+    // By token; who is gone leaves a place for a newcomer.
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut free = Vec::new();
     let mut events = Events::with_capacity(1024);
     let mut input = vec![0; READ_BYTES];
     // A frame's header only gets shorter, but one octet may complete a header that was held back from an earlier read.
@@ -52,17 +52,21 @@ fn serve() -> io::Result<()> {
             if event.token() == LISTENER {
                 while let Some(mut stream) = accepted(&listener)? {
                     stream.set_nodelay(true)?;
-                    poll.registry().register(&mut stream, Token(next), Interest::READABLE | Interest::WRITABLE)?;
-                    connections.insert(next, Connection::new(stream));
-                    next += 1;
+                    let key = free.pop().unwrap_or_else(|| {
+                        connections.push(None);
+                        connections.len() - 1
+                    });
+                    poll.registry().register(&mut stream, Token(key), Interest::READABLE | Interest::WRITABLE)?;
+                    connections[key] = Some(Connection::new(stream));
                 }
                 continue;
             }
             let Token(key) = event.token();
-            let Some(connection) = connections.get_mut(&key) else { continue };
+            let Some(connection) = &mut connections[key] else { continue };
             if !matches!(connection.turn(&mut input, &mut output), Ok(true)) {
                 // Dropping it closes the socket, which takes it off the poll.
-                connections.remove(&key);
+                connections[key] = None;
+                free.push(key);
             }
         }
     }
@@ -182,43 +186,40 @@ struct Translator {
 
 impl Translator {
     fn translate(&mut self, mut input: &[u8], output: &mut Vec<u8>) {
-        while !self.closed {
+        while !self.closed && !input.is_empty() {
             if self.payload_left > 0 {
                 let len = input.len().min(usize::try_from(self.payload_left).unwrap_or(usize::MAX));
                 let (payload, rest) = input.split_at(len);
                 unmask(payload, self.mask, output);
                 self.mask.rotate_left(len % 4);
                 self.payload_left -= len as u64;
+                self.closed = self.payload_left == 0 && self.opcode == OPCODE_CLOSE;
                 input = rest;
-                if self.payload_left > 0 {
-                    return;
+            } else if self.header_len == 0 && input.len() >= HEADER_BYTES_MAX {
+                // Any header is whole in so many octets: no copy.
+                let header_len = header_len(input[1]);
+                self.begin_frame(&input[..header_len], output);
+                input = &input[header_len..];
+            } else {
+                self.header[self.header_len] = input[0];
+                self.header_len += 1;
+                input = &input[1..];
+                if self.header_len >= 2 && self.header_len == header_len(self.header[1]) {
+                    let header = self.header;
+                    self.begin_frame(&header[..self.header_len], output);
+                    self.header_len = 0;
                 }
-                self.closed = self.opcode == OPCODE_CLOSE;
-                continue;
             }
-            let Some((&octet, rest)) = input.split_first() else { return };
-            self.header[self.header_len] = octet;
-            self.header_len += 1;
-            input = rest;
-            self.finish_header(output);
         }
     }
 
-    /// Writes the header out once it is whole (RFC 6455 §5.2).
-    fn finish_header(&mut self, output: &mut Vec<u8>) {
-        let length_len = match self.header[1] & 0x7F {
-            126 => 2,
-            127 => 8,
-            _ => 0,
-        };
-        if self.header_len < 2 + length_len + 4 {
-            return;
-        }
-        let (unmasked, mask) = self.header[..self.header_len].split_at(2 + length_len);
+    /// Writes a whole header out without its mask (RFC 6455 §5.2).
+    fn begin_frame(&mut self, header: &[u8], output: &mut Vec<u8>) {
+        let (unmasked, mask) = header.split_at(header.len() - 4);
         self.mask.copy_from_slice(mask);
-        self.payload_left = match length_len {
-            0 => u64::from(unmasked[1] & 0x7F),
-            _ => unmasked[2..].iter().fold(0, |len, &octet| len << 8 | u64::from(octet)),
+        self.payload_left = match unmasked {
+            [_, len] => u64::from(len & 0x7F),
+            extended => extended[2..].iter().fold(0, |len, &octet| len << 8 | u64::from(octet)),
         };
         self.opcode = unmasked[0] & 0x0F;
         // §5.5.2: a Ping is answered by a Pong with its payload; all else goes back under its own opcode.
@@ -226,7 +227,15 @@ impl Translator {
         output.push(unmasked[1] & 0x7F);
         output.extend_from_slice(&unmasked[2..]);
         self.closed = self.opcode == OPCODE_CLOSE && self.payload_left == 0;
-        self.header_len = 0;
+    }
+}
+
+/// What a client's header takes, by its second octet (§5.2): two octets, those of an extended length, four of mask.
+fn header_len(second: u8) -> usize {
+    match second & 0x7F {
+        126 => 2 + 2 + 4,
+        127 => 2 + 8 + 4,
+        _ => 2 + 4,
     }
 }
 
