@@ -45,7 +45,7 @@ class Tables(unittest.TestCase):
         self.names = ["raw", "wslab", "yawc"]
 
     def test_the_headline_has_a_row_a_server_and_a_column_a_workload(self):
-        lines = compare.headline(self.columns, self.names, {"raw": "raw echo"}, "AMD, 2 cores; wslab abc, today")
+        lines = compare.headline(self.columns, self.names, {"raw": "raw echo"}, "AMD, 2 cores; wslab abc, today", [])
         self.assertEqual(
             lines[2:7],
             [
@@ -59,6 +59,15 @@ class Tables(unittest.TestCase):
         self.assertIn("| wslab | 1250 | 87.3 |", lines)
         self.assertIn("| yawc | – | – |", lines)
         self.assertEqual(lines[-1], "AMD, 2 cores; wslab abc, today")
+
+    def test_an_invalid_run_is_called_so_with_a_line_a_reason(self):
+        run = document([("raw", 1, 1, 0), ("wslab", 1, 1, 0)])
+        starved = [{"reason": "generator_starved", "target": index, "words": f"no core for {index} %"} for index in (0, 1)]
+        run["verdict"] = {"invalid": [*starved, {"reason": "too_few", "target": 1, "words": "few samples"}]}
+        notes = compare.complaints("64 B", run)
+        self.assertEqual(notes, ["64 B: raw (and 1 more): no core for 0 %", "64 B: wslab: few samples"])
+        lines = compare.headline(self.columns, self.names, {}, "AMD", notes)
+        self.assertEqual([line for line in lines if "INVALID" in line], lines[-1:])
 
     def test_intervals_are_shown_where_there_are_some(self):
         lines = compare.intervals(self.columns, self.names, {})
