@@ -23,7 +23,8 @@ fn open(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, WebSoc
 
 async fn echo(socket: upgrade::UpgradeFut) -> Result<(), WebSocketError> {
     let mut socket = socket.await?;
-    socket.set_max_message_size(peers::MESSAGE_BYTES_MAX);
+    // Its bound is exclusive.
+    socket.set_max_message_size(peers::MESSAGE_BYTES_MAX + 1);
     let mut socket = FragmentCollector::new(socket);
     loop {
         let frame = socket.read_frame().await?;
