@@ -8,6 +8,7 @@
 //! | generator saturated | closed loop: it used 95 % of its core, and the target's process is not known to have used more |
 //! | generator starved | it was runnable and had no core for 25 % of the time |
 //! | generator exhausted | it ran out of descriptors, ports or memory: connections or messages that were wanted were not made |
+//! | target lost | in a round as many connections ended as there were, by close, reset or breach: what was measured is a part of it |
 //! | too few samples | fewer than 100 (no p90 could be shown) in a scenario that has latencies |
 //!
 //! Warnings spoil nothing by themselves: the target is hardly slower than the machine's floor, errors, samples too few for
@@ -53,6 +54,8 @@ pub enum Reason {
     GeneratorStarved,
     /// The generator ran out of descriptors, ports or room for messages.
     GeneratorExhausted,
+    /// The target ended all connections before the round was over.
+    TargetLost,
     /// There is nothing to take percentiles of.
     TooFewSamples,
 }
@@ -66,6 +69,7 @@ impl Reason {
             Reason::GeneratorSaturated => "generator_saturated",
             Reason::GeneratorStarved => "generator_starved",
             Reason::GeneratorExhausted => "generator_exhausted",
+            Reason::TargetLost => "target_lost",
             Reason::TooFewSamples => "too_few_samples",
         }
     }
@@ -105,6 +109,7 @@ impl Verdict {
             for machine in 0..run.machines.len() {
                 place.judge_generator(machine, &mut verdict);
             }
+            place.judge_connections(&mut verdict);
             place.judge_samples(&cell.merged, &mut verdict);
             place.judge_target(&cell.merged, &mut verdict);
         }
@@ -246,6 +251,31 @@ impl Place<'_> {
                 "{}: {numbers}: look at the service time, or use --pace spin with a free core",
                 self.name()
             ));
+        }
+    }
+
+    /// Whether there was anybody to send to until the end. A round of handshakes ends each connection by itself.
+    fn judge_connections(&self, verdict: &mut Verdict) {
+        if self.run.phases.get(self.phase).is_some_and(|phase| phase.scenario == "connect") {
+            return;
+        }
+        let lost = self.run.pieces_of(self.target, self.phase).find_map(|piece| {
+            let kinds = [ErrorKind::Closed, ErrorKind::Io, ErrorKind::Protocol];
+            let ends = kinds.iter().filter_map(|kind| piece.measured.errors.get(kind));
+            let (count, first) = ends.fold((0, None), |(sum, first), (count, said)| {
+                (u64::saturating_add(sum, *count), first.or(Some(said)))
+            });
+            first.filter(|_| count >= piece.measured.connections).map(|said| (piece.round + 1, count, said))
+        });
+        if let Some((round, count, said)) = lost {
+            self.find(
+                verdict,
+                Reason::TargetLost,
+                format!(
+                    "in round {round} all connections ended before the round did ({count}: {said}): what is shown is what \
+                     there was until then; find out why the target ends them"
+                ),
+            );
         }
     }
 

@@ -39,6 +39,7 @@ fn each_reason_is_found_and_says_its_numbers_and_what_to_do() {
         (with(open(), |m| m.generator.run_queue = wall / 2), Reason::GeneratorStarved, &["50.0 %", "taskset"]),
         (with(closed(), |m| m.generator.cpu = wall), Reason::GeneratorSaturated, &["100.0 %", "20.0 % of one", "--pipeline"]),
         (with(closed(), |m| { m.generator.cpu = wall; m.served = None; }), Reason::GeneratorSaturated, &["--pid"]),
+        (with(open(), |m| { let all = m.connections; m.errors.insert(ErrorKind::Closed, (all, "closed by the peer".to_owned())); }), Reason::TargetLost, &["round 1", "closed by the peer"]),
         (with(open(), |m| { m.errors.insert(ErrorKind::Resources, (413, "too many open files: raise the limit".to_owned())); }), Reason::GeneratorExhausted, &["413", "raise the limit"]),
         (with(open_loop(99, || 50_000), |_| {}), Reason::TooFewSamples, &["99 samples", "100", "-d"]),
         (with(nothing(), |_| {}), Reason::TooFewSamples, &["0 samples"]),
