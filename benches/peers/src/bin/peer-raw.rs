@@ -301,7 +301,12 @@ mod tests {
             for piece in input.chunks(step) {
                 translator.translate(piece, &mut output);
             }
-            assert!(output == expected, "in pieces of {step}: {} octets, not {}", output.len(), expected.len());
+            let same = output.iter().zip(&expected).take_while(|(octet, other)| octet == other).count();
+            assert_eq!(
+                (output.len(), same),
+                (expected.len(), expected.len()),
+                "in pieces of {step}: octets, and how many are right"
+            );
             assert!(translator.closed, "in pieces of {step}");
         }
     }
