@@ -156,6 +156,9 @@ pub enum PlanError {
     /// Nothing is measured.
     #[error("the run has nothing to measure: its duration or number of messages is less than its rounds need")]
     Empty,
+    /// What was asked for would not be what is sent.
+    #[error("the number of messages must be a multiple of the rounds")]
+    Uneven,
     /// Control frames are never fragmented (§5.5), and no other scenario sends messages.
     #[error("--fragment is for messages: with the scenarios echo and slow-reader")]
     Fragment,
@@ -178,6 +181,9 @@ impl Plan {
         };
         match self.scenario {
             _ if empty => Err(PlanError::Empty),
+            _ if matches!(self.span, Span::Messages(messages) if messages % u64::from(self.rounds()) != 0) => {
+                Err(PlanError::Uneven)
+            }
             Scenario::Connect if deep => Err(PlanError::ConnectPipeline),
             Scenario::Ping if deep => Err(PlanError::PingPipeline),
             Scenario::Ping if self.payloads.iter().any(|payload| payload.len() > 125) => Err(PlanError::PingSize),
@@ -249,7 +255,7 @@ mod tests {
         let open = |rate| Load::Open { rate, arrivals: Arrivals::Constant, pace: Pace::Timer };
         let deep = Load::Closed { pipeline: number(2) };
         let frames = Some(number(10));
-        let rows: [(Plan, Option<PlanError>); 16] = [
+        let rows: [(Plan, Option<PlanError>); 18] = [
             (plan(), None),
             (Plan { load: open(0.0), ..plan() }, Some(PlanError::Rate)),
             (Plan { load: open(f64::NAN), ..plan() }, Some(PlanError::Rate)),
@@ -268,6 +274,8 @@ mod tests {
             (Plan { scenario: Scenario::Ping, fragment: frames, ..plan() }, Some(PlanError::Fragment)),
             (Plan { fragment: frames, ..plan() }, None),
             (Plan { span: Span::Messages(9), ..plan() }, Some(PlanError::Empty)),
+            (Plan { span: Span::Messages(1_007), ..plan() }, Some(PlanError::Uneven)),
+            (Plan { span: Span::Messages(1_010), ..plan() }, None),
             (Plan { span: Span::Time(Duration::from_millis(9)), ..plan() }, Some(PlanError::Empty)),
         ];
         for (at, (plan, expected)) in rows.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, parser::ValueSource, value_parser};
 
 use super::{
     bench_calibration,
@@ -123,7 +123,9 @@ fn load_args() -> [Arg; 15] {
         option("calibrate", "")
             .num_args(0)
             .action(ArgAction::SetTrue)
-            .conflicts_with_all(["url", "scenario", "until", "spawn", "pid"])
+            .conflicts_with_all(["url", "scenario", "until", "spawn", "pid", "name", "reference"])
+            .conflicts_with_all(["rate", "pipeline", "connections", "duration", "count", "warmup", "rounds"])
+            .conflicts_with_all(["source", "header", "subprotocol", "fragment"])
             .conflicts_with_all(bench_output::args().iter().map(Arg::get_id))
             .help("Measure the floor, the pacing and the generator's own work, and no server"),
     ]
@@ -213,6 +215,12 @@ fn plan(matches: &ArgMatches, targets: usize) -> Result<Plan, Error> {
         Span::Time(time) => (time / u32::try_from(rounds.get()).unwrap_or(u32::MAX) / 10).min(WARMUP_MAX),
         Span::Messages(_) => Duration::ZERO,
     });
+    let given = |name: &&&str| matches.value_source(name) == Some(ValueSource::CommandLine);
+    if scenario == Scenario::Connect
+        && let Some(option) = ["size", "text", "payload", "no-check"].iter().find(given)
+    {
+        return Err(Error::Setting(format!("wslab: --{option}: the scenario connect sends no messages")));
+    }
     let plan = Plan {
         scenario,
         load,
