@@ -328,7 +328,7 @@ mod tests {
     fn a_report_says_everything_within_a_hundred_columns() {
         let mut values = (1u64..).map(|n| 40_000 + n * 7_919 % 90_000);
         let mut broken = open_loop(2_000, || values.next().unwrap());
-        broken.errors.insert(ErrorKind::Closed, (7, format!("the peer closed {}", "with many words ".repeat(12))));
+        broken.errors.insert(ErrorKind::Closed, (3, format!("the peer closed {}", "with many words ".repeat(12))));
         let mut run = run_of(vec![vec![broken; 10], vec![open_loop(2_000, || 50_000); 10]]);
         run.targets[1].name = format!("ws://127.0.0.1/{}", "long/".repeat(40));
         run.floor = Some(Floor {
@@ -345,7 +345,7 @@ mod tests {
             "response",
             "█",
             "10000/s wanted, 10000/s sent, 10000/s answered",
-            "70 × closed: the peer closed",
+            "30 × closed: the peer closed",
             "25.0 % of a core",
             "20.0 µs CPU a message",
             "peak memory 5.0 MiB, 512 B a connection",
