@@ -1,5 +1,5 @@
 //! What the machine and the generator cost where nothing is served: the same generator against an in-process
-//! [null echo](super::reflector).
+//! null echo (`bench/reflector.rs`).
 
 use std::{
     hint::black_box,
