@@ -18,27 +18,43 @@ pub type MaskKey = [u8; 4];
 /// ```
 #[inline]
 pub fn mask(key: MaskKey, payload: &mut [u8]) -> MaskKey {
+    let narrow = u32::from_ne_bytes(key);
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
     let len = payload.len();
-    let wide = wide(key);
     let (blocks, rest) = payload.as_chunks_mut::<32>();
     for block in blocks {
-        for (octet, key) in block.iter_mut().zip(wide) {
-            *octet ^= key;
-        }
+        block.as_chunks_mut().0.iter_mut().for_each(|word| xor(word, wide));
     }
-    let (words, rest) = rest.as_chunks_mut::<8>();
-    let wide = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
-    for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
-    }
-    for (octet, key) in rest.iter_mut().zip(key.iter().cycle()) {
-        *octet ^= key;
+    if !rest.is_empty() {
+        mask_rest(narrow, wide, rest);
     }
     turned(key, len)
 }
 
-fn wide(key: MaskKey) -> [u8; 32] {
-    std::array::from_fn(|at| key[at & 3])
+/// Up to 31 octets, by halves: a short message is mostly such a rest.
+#[inline]
+fn mask_rest(narrow: u32, wide: u64, rest: &mut [u8]) {
+    debug_assert!(rest.len() < 32, "at most one of each");
+    let (halves, rest) = rest.as_chunks_mut::<16>();
+    if let Some(half) = halves.first_mut() {
+        half.as_chunks_mut().0.iter_mut().for_each(|word| xor(word, wide));
+    }
+    let (words, rest) = rest.as_chunks_mut();
+    if let Some(word) = words.first_mut() {
+        xor(word, wide);
+    }
+    let (words, rest) = rest.as_chunks_mut();
+    if let Some(word) = words.first_mut() {
+        *word = (u32::from_ne_bytes(*word) ^ narrow).to_ne_bytes();
+    }
+    for (octet, key) in rest.iter_mut().zip(narrow.to_ne_bytes()) {
+        *octet ^= key;
+    }
+}
+
+#[inline(always)]
+fn xor(word: &mut [u8; 8], wide: u64) {
+    *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
 }
 
 #[inline]

@@ -56,7 +56,8 @@ impl Lanes {
     /// Octets queued.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.control.len() + self.run.len() + self.spill.len() - self.spill_start
+        // A range's own `len` would look first whether it is one.
+        self.control.len() + (self.run.end - self.run.start) + (self.spill.len() - self.spill_start)
     }
 
     /// Octets of memory that they take.
@@ -206,14 +207,20 @@ impl Outbox {
         slices
     }
 
-    /// The socket took `taken` octets of [`Outbox::slices`].
+    /// The socket took `taken` octets of [`Outbox::slices`]. Whether they were all there was, and of the turn's own.
     #[inline]
-    pub(super) fn advance(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
-        if taken == lanes.run.len() && self.one_slice(lanes, window).is_some() {
-            // Nearly always: all that was queued is a run, and the socket took it.
+    pub(super) fn advance(&mut self, taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) -> bool {
+        let is_all = taken == lanes.run.len() && self.one_slice(lanes, window).is_some();
+        if is_all {
+            // So it nearly always is.
             (lanes.run, self.begun) = (0..0, 0);
-            return;
+        } else {
+            self.advance_lanes(taken, lanes, window, pool);
         }
+        is_all
+    }
+
+    fn advance_lanes(&mut self, mut taken: usize, lanes: &mut Lanes, window: &[u8], pool: &mut Pool) {
         if taken > 0 {
             self.progressed();
         }

@@ -13,7 +13,7 @@ use super::{
     handshake::{Opened, Refusal, server},
     limits::Role,
     mask::{MaskKey, mask},
-    turn::{INFLATED_STEP_BYTES, Turn},
+    turn::{INFLATED_STEP_BYTES, Turn, Whole},
     workspace::{Direction, Workspace},
 };
 
@@ -35,25 +35,12 @@ impl Turn<'_> {
     /// see the same is the chop-independence law's to prove. 15 ns a 64-octet echo instead of 39 (`core`, pipelined).
     #[inline(always)]
     pub(super) fn next_whole(&mut self) -> Option<(MessageKind, Range<usize>)> {
-        let Turn { connection, workspace, landed, inflated, .. } = self;
-        let limits = &connection.settings.limits;
-        if !matches!(connection.phase, Phase::Open)
-            || connection.role != Role::Server
-            || connection.message.is_some()
-            || connection.decoder.header().is_some()
-            || connection.paused
-            || landed.is_some()
-            || *inflated > 0
-            || workspace.message.is_some()
-            || workspace.tap.is_some()
-            || connection.outbox.len() + workspace.lanes.len() >= limits.queue_high_bytes
-        {
-            return None;
-        }
+        let Turn { connection, workspace, whole, landed, inflated, .. } = self;
         let start = workspace.input.start;
         let input = workspace.window.get_mut(start..workspace.input.end)?;
         let (kind, header, len, key) = whole_message(input)?;
-        if len as u64 > limits.frame_bytes_max.min(limits.message_bytes_max) {
+        let is_open = matches!(connection.phase, Phase::Open);
+        if !is_open || len as u64 >= whole.len_end || workspace.lanes.len() >= whole.room {
             return None;
         }
         let payload = input.get_mut(header..header + len)?;
@@ -64,6 +51,10 @@ impl Turn<'_> {
             return None;
         }
         workspace.input.start += header + len;
+        debug_assert!(
+            landed.is_none() && *inflated == 0 && *whole == Whole::judge(connection, workspace),
+            "judged once, still true"
+        );
         Some((kind, start + header..start + header + len))
     }
 

@@ -13,7 +13,7 @@ use super::{
     mask::{MaskKey, mask},
     outbox::Lanes,
     pool::{Buffer, HEADROOM},
-    wire::{HEADER_BYTES_MAX, WireHeader},
+    wire::{HEADER_BYTES_MAX, LEN_SHORT_MAX, WireHeader},
     workspace::{Direction, FrameTap, MaskKeys},
 };
 
@@ -320,20 +320,27 @@ impl Sender<'_> {
 
     #[inline(always)]
     fn reply_in_place(&mut self, opcode: Opcode, octets: &mut [u8], base: usize, payload: usize) {
-        let end = octets.len();
-        let header = WireHeader::new(true, 0, opcode as u8, None, (end - payload) as u64);
-        let size = header.size();
+        let len = octets.len() - payload;
+        // A header of two octets is what nearly all have.
+        let is_short = len <= usize::from(LEN_SHORT_MAX);
+        let size = if is_short { 2 } else { WireHeader::new(true, 0, 0, None, len as u64).size() };
         let run = &mut self.lanes.run;
-        if run.start == run.end {
-            // First of its run: the payload stays where it is.
-            let start = payload - size;
-            header.emit(octets.get_mut(start..).unwrap_or_default());
-            *run = base + start..base + end;
+        let is_first = run.start == run.end;
+        debug_assert!(size <= payload && (is_first || run.end == base));
+        // First of its run: the payload stays where it is.
+        let start = if is_first { payload - size } else { 0 };
+        if is_first {
+            run.start = base + start;
         } else {
-            debug_assert!(run.end == base && size <= payload);
-            octets.copy_within(payload..end, size);
-            header.emit(octets);
-            run.end = base + size + (end - payload);
+            octets.copy_within(payload.., size);
+        }
+        run.end = base + start + size + len;
+        let first = 0x80 | opcode as u8;
+        match octets.get_mut(start..) {
+            Some([octet, second, ..]) if is_short => (*octet, *second) = (first, len as u8),
+            room => {
+                WireHeader::new(true, 0, opcode as u8, None, len as u64).emit(room.unwrap_or_default());
+            }
         }
     }
 

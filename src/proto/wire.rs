@@ -5,6 +5,9 @@ use super::mask::MaskKey;
 /// Octets of the longest header: 2, a 64-bit length, a masking key.
 pub const HEADER_BYTES_MAX: usize = 14;
 
+/// The greatest length that the second octet holds itself.
+pub(super) const LEN_SHORT_MAX: u8 = 125;
+
 /// A header as it stands on the wire, legal or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireHeader {

@@ -16,7 +16,8 @@ use crate::{
 pub struct Echo;
 
 impl Handler for Echo {
-    #[inline]
+    // At its place in the pump's loop the message and the sender stay in registers.
+    #[inline(always)]
     fn on_message(&mut self, _: ConnId, message: Message<'_>, mut sender: Sender<'_>) {
         // Closing meanwhile: then the echo is not wanted any more.
         let _ = sender.reply(message);

@@ -431,7 +431,11 @@ fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
 /// Hands every event that is due to the application.
 #[inline]
 fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, end: &End, handler: &mut H) {
-    while let Some(Received { event, sender }) = turn.receive() {
+    loop {
+        while let Some((message, sender)) = turn.receive_whole() {
+            handler.on_message(id, message, sender);
+        }
+        let Some(Received { event, sender }) = turn.receive_other() else { return };
         match event {
             Event::Message(message) => handler.on_message(id, message, sender),
             Event::Pong(payload) => handler.on_pong(id, payload, sender),
