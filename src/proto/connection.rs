@@ -352,6 +352,8 @@ impl Connection {
         let stall = |limit: Duration| self.outbox.stalled().map(|since| (since + limit, Wait::WriteStall));
         match self.phase {
             Phase::Opening => Some((self.since + timeouts.handshake, Wait::Handshake)),
+            // The most of them, most of the time.
+            Phase::Open if !self.outbox.is_waiting() && timeouts.idle.is_none() && timeouts.ping.is_none() => None,
             Phase::Open => {
                 // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
                 let listening = !self.paused;

@@ -36,7 +36,7 @@ pub use sender::{Message, SendError, Sender};
 pub use turn::{Event, Received, Turn};
 pub use utf8::{InvalidUtf8, Utf8};
 pub use wire::{HEADER_BYTES_MAX, WireHeader};
-pub use workspace::{Direction, FrameTap, MaskKeys, WINDOW_BYTES, Workspace};
+pub use workspace::{Direction, FrameTap, INFLATED_BYTES_MAX, MaskKeys, WINDOW_BYTES, Workspace};
 
 #[cfg(test)]
 mod tests;

@@ -102,6 +102,12 @@ struct Queue {
 }
 
 impl Outbox {
+    /// Whether anything may be queued here.
+    #[inline]
+    pub(super) fn is_waiting(&self) -> bool {
+        self.queue.is_some()
+    }
+
     /// Since when the socket has taken none of what is queued; `None`: nothing is queued, or it took some in this turn.
     pub(super) fn stalled(&self) -> Option<Instant> {
         self.queue.as_ref().and_then(|queue| queue.stalled)

@@ -13,7 +13,7 @@ use super::{
     handshake::{Opened, Refusal, server},
     limits::Role,
     mask::{MaskKey, mask},
-    turn::{INFLATED_STEP_BYTES, Turn, Whole},
+    turn::{Turn, Whole},
     workspace::{Direction, Workspace},
 };
 
@@ -91,11 +91,12 @@ impl Turn<'_> {
                 deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
+            let inflated_step = self.workspace.inflated_step_bytes();
             let pending = self.workspace.pending();
             let step = match &connection.message {
                 _ if connection.codec.is_none() => usize::MAX,
-                Some(message) if message.compressed => INFLATED_STEP_BYTES,
-                None if connection.decoder.header().is_none() && begins_compressed(pending) => INFLATED_STEP_BYTES,
+                Some(message) if message.compressed => inflated_step,
+                None if connection.decoder.header().is_none() && begins_compressed(pending) => inflated_step,
                 _ => usize::MAX,
             };
             let step = step.min(pending.len());

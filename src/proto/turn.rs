@@ -19,13 +19,6 @@ use super::{
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
 
-/// Once compressed messages have inflated to this much in a turn, decoding stops, be it within a message: 128 KiB of octets
-/// could otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
-const INFLATED_BYTES_MAX: usize = 1 << 20;
-
-/// Compressed octets that are inflated before looking whether that is enough; they become 1 MiB at most.
-pub(super) const INFLATED_STEP_BYTES: usize = 1 << 10;
-
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
 ///
@@ -381,7 +374,7 @@ impl<'t> Turn<'t> {
     /// Whether decoding stopped because the turn has inflated its share: the rest waits for the next turn, no event needed.
     #[inline]
     pub fn is_spent(&self) -> bool {
-        self.inflated >= INFLATED_BYTES_MAX
+        self.inflated >= self.workspace.inflated_bytes_max
     }
 
     /// The octets to send, where they lie in one piece, as they nearly always do. `None`: ask [`Turn::transmit`].

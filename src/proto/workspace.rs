@@ -18,6 +18,14 @@ use super::{
 /// less of each message's beginning.
 pub const WINDOW_BYTES: usize = 128 << 10;
 
+/// Once compressed messages have inflated to this much in a turn, decoding stops, be it within a message: 128 KiB of octets
+/// could otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
+pub const INFLATED_BYTES_MAX: usize = 1 << 20;
+
+/// Compressed octets that are inflated at least before looking whether that is enough; they become 66 KiB at most (RFC 1951: a match
+/// of 258 octets takes two bits).
+const INFLATED_STEP_BYTES_MIN: usize = 64;
+
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -57,6 +65,8 @@ pub struct Workspace {
     pub(super) pong: Vec<u8>,
     pub(super) tap: Option<Box<dyn FrameTap>>,
     pub(super) mask_keys: Option<MaskKeys>,
+    /// One turn's share of inflating.
+    pub(super) inflated_bytes_max: usize,
     pub(super) date: String,
     date_secs: u64,
 }
@@ -86,6 +96,7 @@ impl Workspace {
             pong: Vec::new(),
             tap: None,
             mask_keys: None,
+            inflated_bytes_max: INFLATED_BYTES_MAX,
             date: String::new(),
             date_secs: 0,
         }
@@ -99,6 +110,20 @@ impl Workspace {
     /// Watches every frame of every connection from now on.
     pub fn watch(&mut self, tap: Box<dyn FrameTap>) {
         self.tap = Some(tap);
+    }
+
+    /// From now on a turn stops decoding once its compressed messages have inflated to so many octets ([`INFLATED_BYTES_MAX`]
+    /// before). Where many connections are ready at once, less keeps one turn of each short.
+    #[inline]
+    pub fn share_inflating(&mut self, octets: usize) {
+        self.inflated_bytes_max = octets;
+    }
+
+    /// Compressed octets that are inflated before looking whether that is enough: in sum not much beyond the share, and few
+    /// steps for a message as they mostly are.
+    #[inline]
+    pub(super) fn inflated_step_bytes(&self) -> usize {
+        (self.inflated_bytes_max >> 8).clamp(INFLATED_STEP_BYTES_MIN, INFLATED_BYTES_MAX >> 10)
     }
 
     /// What the `Date` header says from now on (RFC 9110 §6.6.1). Costs nothing within the same second.

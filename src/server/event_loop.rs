@@ -185,7 +185,11 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.sessions.shared.workspace.set_date(self.kernel.date());
         }
         let crowd = K::ready(events).count() + self.sessions.listed();
-        self.sessions.shared.turn_bytes = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
+        let share = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
+        let Shared { turn_bytes, workspace, .. } = &mut self.sessions.shared;
+        *turn_bytes = share;
+        // The share is measured in what is read; inflating an octet costs about a quarter of handling one.
+        workspace.share_inflating(4 * share);
         for (token, readiness) in K::ready(events) {
             self.dispatch(token, readiness, crowd > 1);
         }

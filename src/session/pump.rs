@@ -260,7 +260,9 @@ impl<S: Socket> Session<S> {
         let mut in_budget = true;
         let mut octets_read = 0;
         loop {
-            deliver(&mut turn, id, life, end, handler);
+            if turn.has_undecoded() {
+                deliver(&mut turn, id, life, end, handler);
+            }
             if *writable && (turn.has_output() || transport.wants_write()) {
                 let sent = transport.ciphertext_sent();
                 handler.on_write(id);

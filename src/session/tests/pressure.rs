@@ -8,7 +8,7 @@ use std::{
 use super::{Answer, App, ID, REQUEST, Random, compressed, masked, shared};
 use crate::{
     net::{Transport, sim::SimSocket},
-    proto::{Connection, Limits, Settings, Timeouts},
+    proto::{Connection, INFLATED_BYTES_MAX, Limits, Settings, Timeouts},
     session::{Pumped, Session, Shared},
 };
 
@@ -156,15 +156,20 @@ fn an_idle_timeout_does_not_count_while_we_do_not_listen() {
 }
 
 #[test]
-fn compressed_bombs_are_inflated_a_mebibyte_and_a_step_a_turn() {
-    const INFLATED_BYTES_MAX: usize = 1 << 20;
-    // 1 KiB of DEFLATE is 1,032 times as much at most.
-    const STEP_BYTES: usize = 1032 << 10;
+fn compressed_bombs_are_inflated_a_share_and_a_step_a_turn() {
+    // DEFLATE becomes 1,032 times as much at most. The step: 1 KiB of it, 64 octets where the share is small.
+    for (share, step) in [(INFLATED_BYTES_MAX, 1032 << 10), (16 << 10, 1032 << 6)] {
+        bombs_are_inflated_so_much_a_turn(share, step);
+    }
+}
+
+fn bombs_are_inflated_so_much_a_turn(share: usize, step: usize) {
     let request = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
     for (message_bytes, count) in [(16 << 20, 2), (2 << 20, 2), (4096, 300)] {
         for answers in [&[Answer::Nothing], &[Answer::Reply]] {
-            let case = format!("{count} messages of {message_bytes} octets, {answers:?}");
+            let case = format!("{count} messages of {message_bytes} octets, {answers:?}, share {share}");
             let mut peer = Peer::asking(&request, Settings::default(), App::new(answers, Random(1)));
+            peer.shared.workspace.share_inflating(share);
             let frame = masked(0xc2, &compressed(message_bytes));
             peer.session.socket_mut().arrive(&frame.repeat(count));
             let (mut answered, mut turns) = (0, 0);
@@ -179,7 +184,7 @@ fn compressed_bombs_are_inflated_a_mebibyte_and_a_step_a_turn() {
                     _ => break assert_eq!((pumped, answered), (Pumped::Blocked, count), "{case}"),
                 }
             }
-            let fewest = (message_bytes * count).div_ceil(INFLATED_BYTES_MAX + STEP_BYTES.min(message_bytes));
+            let fewest = (message_bytes * count).div_ceil(share + step.min(message_bytes));
             assert!(turns >= fewest, "{case}: {turns} turns");
         }
     }
