@@ -8,6 +8,7 @@ mod counts;
 mod handler;
 mod pump;
 mod sessions;
+mod transfer;
 
 pub(crate) use counts::causes;
 pub use counts::{CloseCause, Counts, HandshakeEnd};
