@@ -115,6 +115,21 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
 }
 
 #[test]
+fn a_number_of_messages_takes_as_many_gaps() {
+    let peer = Peer::start(echo());
+    for scenario in [Scenario::Echo, Scenario::Connect] {
+        // The second begins to count between two messages.
+        for warmup in [0, 105].map(Duration::from_millis) {
+            let plan = Plan { scenario, load: open(100.0), span: Span::Messages(20), warmup, ..plan() };
+            let measured = measure(&plan, &peer.url());
+            // No more than was wanted: less only where the last message was late.
+            let rate = measured.sent_rate().unwrap();
+            assert!(measured.sent == 20 && rate < 100.001, "{scenario:?} {warmup:?}: {rate}/s, {:?}", measured.wall);
+        }
+    }
+}
+
+#[test]
 fn a_number_of_messages_is_met_exactly() {
     let peer = Peer::start(echo());
     for (load, connections, warmup) in [

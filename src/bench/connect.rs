@@ -161,7 +161,7 @@ impl Run<'_> {
         };
         let mut waiting: VecDeque<u64> = VecDeque::new();
         let mut next_tick = start;
-        let (mut last_due, mut last_begun) = (begin, begin);
+        let (mut first_due, mut last_begun) = (None, begin);
         loop {
             let now = self.clock.now();
             if !self.counting && now >= begin {
@@ -178,13 +178,16 @@ impl Run<'_> {
                     let Some(due) = waiting.pop_front() else { break };
                     let counts = due >= begin;
                     left -= u64::from(counts);
-                    (last_due, last_begun) = (last_due.max(due), now);
+                    if counts {
+                        first_due.get_or_insert(due);
+                    }
+                    last_begun = now;
                     self.begin_one(Attempt { intended: Some(due), counts }, now);
                 }
             } else {
                 while self.client.len() < self.task.connections && left > 0 && now >= self.rest_until && now < end {
                     left -= u64::from(self.counting);
-                    last_due = now;
+                    last_begun = now;
                     if !self.begin_one(Attempt { intended: None, counts: self.counting }, now) {
                         break;
                     }
@@ -208,7 +211,13 @@ impl Run<'_> {
                 self.tell(observer);
             }
         }
-        let stopped = if left == 0 { last_due } else { end.min(self.clock.now()) };
+        // In an open loop n handshakes take n gaps and not n - 1: until the next would be due.
+        let next_due = waiting.front().copied().or_else(|| schedule.as_ref().map(|schedule| start + schedule.peek()));
+        let stopped = match (left, next_due, first_due) {
+            (0, Some(next), Some(first)) => next - (first - begin),
+            (0, ..) => last_begun,
+            _ => end.min(self.clock.now()),
+        };
         Ok(Duration::from_nanos(stopped.max(last_begun).saturating_sub(begin)))
     }
 

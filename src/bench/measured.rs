@@ -23,7 +23,8 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Measured {
     /// When the first message that counts was due.
     pub started: SystemTime,
-    /// From there until the last message that counts was due or sent; what is still under way is waited for beyond it.
+    /// From there until the next message would have been due, or the last was sent if that was later: n messages take n gaps.
+    /// What is still under way is waited for beyond it.
     pub wall: Duration,
     /// Connections open when it began.
     pub connections: u64,

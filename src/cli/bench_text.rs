@@ -12,7 +12,7 @@ use crate::bench::{
     outcome::{Change, Conclusion},
     run::Run,
     stats::{Difference, Ratio, rounds_needed},
-    verdict::{percent, show},
+    verdict::{percent, show, show_rate},
 };
 
 /// No line is longer, unless a word is.
@@ -159,10 +159,10 @@ fn bars(histogram: &Histogram<u64>) -> Option<(String, f64, f64)> {
 fn costs(all: &Measured) -> Vec<String> {
     let mut rates = Vec::new();
     if let Some(wanted) = all.wanted_rate {
-        rates.push(format!("{wanted:.0}/s wanted"));
+        rates.push(format!("{}/s wanted", show_rate(wanted)));
     }
-    rates.extend(all.sent_rate().map(|rate| format!("{rate:.0}/s sent")));
-    rates.extend(all.achieved_rate().map(|rate| format!("{rate:.0}/s answered")));
+    rates.extend(all.sent_rate().map(|rate| format!("{}/s sent", show_rate(rate))));
+    rates.extend(all.achieved_rate().map(|rate| format!("{}/s answered", show_rate(rate))));
     rates.push(match all.error_count() {
         0 => "no errors".to_owned(),
         count => format!("{count} error{}", plural(count)),
@@ -370,6 +370,15 @@ mod tests {
         let text = text_of(&run_of(vec![vec![nothing()], vec![nothing()]]));
         assert!(text.contains("INVALID") && !text.contains("NaN"), "{text}");
         assert_eq!(text_of(&run_of(vec![])), "VALID\n");
+    }
+
+    #[test]
+    fn a_slow_rate_is_not_shown_as_none() {
+        let mut slow = open_loop(2_000, || 50_000);
+        slow.wall = Duration::from_secs(4_000);
+        slow.wanted_rate = Some(0.5);
+        let text = text_of(&run_of(vec![vec![slow]]));
+        assert!(text.contains("0.5/s wanted, 0.5/s sent, 0.5/s answered"), "{text}");
     }
 
     #[test]

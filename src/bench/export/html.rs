@@ -13,7 +13,7 @@ use crate::bench::{
     measured::Measured,
     run::Run,
     stats::Difference,
-    verdict::{Verdict, percent, show},
+    verdict::{Verdict, percent, show, show_rate},
 };
 
 const STYLE: &str = include_str!("page.css");
@@ -296,9 +296,9 @@ fn costs(run: &Run, cells: &[&Cell], page: &mut String) {
         let all = &cell.merged;
         let _ = write!(page, "<tr><td class=\"url\">{}</td>", key(run, cell.target));
         for value in [
-            all.wanted_rate.map(|rate| format!("{rate:.0}")),
-            all.sent_rate().map(|rate| format!("{rate:.0}")),
-            all.achieved_rate().map(|rate| format!("{rate:.0}")),
+            all.wanted_rate.map(show_rate),
+            all.sent_rate().map(show_rate),
+            all.achieved_rate().map(show_rate),
             Some(all.error_count().to_string()),
             all.generator_share().map(percent),
             all.generator_cpu_nanos().map(show),
