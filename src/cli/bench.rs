@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal as _, Read as _, Write},
+    net::IpAddr,
     num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -162,7 +163,7 @@ fn target_args() -> [Arg; 7] {
             .action(ArgAction::Append)
             .help("Connect from this address, or these in turn: 127.0.0.2-127.0.0.9; one has some 28,000 ports"),
         option("header", "LINE").value_parser(units::header).action(ArgAction::Append).help("Send a further header: \"Name: value\""),
-        option("subprotocol", "NAME").action(ArgAction::Append).help("Offer a subprotocol"),
+        option("subprotocol", "NAME").value_parser(units::subprotocol).action(ArgAction::Append).help("Offer a subprotocol"),
         option("name", "NAME").action(ArgAction::Append).help("What to call a target in tables; the first is the first URL's, and so on"),
         option("reference", "TARGET").help("The target that the others are compared to, by its number from 1, its name or its URL [default: the first]"),
         option("pid", "PID")
@@ -273,7 +274,20 @@ fn endpoint(peer: &Peer, matches: &ArgMatches) -> Result<Endpoint, Error> {
     config.sources = matches.get_many::<Vec<_>>("source").into_iter().flatten().flatten().copied().collect();
     config.headers = matches.get_many::<(String, String)>("header").into_iter().flatten().cloned().collect();
     config.subprotocols = matches.get_many::<String>("subprotocol").into_iter().flatten().cloned().collect();
-    Ok(Endpoint { target: peer.resolve(LOOKUP)?, config, process: None })
+    let (names, target) = (&config.subprotocols, peer.resolve(LOOKUP)?);
+    if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|one| one == *name))
+    {
+        return Err(Error::Setting(format!("wslab: --subprotocol {twice}: given twice")));
+    }
+    let reaches = |source: &IpAddr| target.addrs().iter().any(|addr| addr.is_ipv4() == source.is_ipv4());
+    if let Some(source) = config.sources.iter().find(|source| !reaches(source)) {
+        let family = if source.is_ipv4() { "IPv6" } else { "IPv4" };
+        return Err(Error::Setting(format!(
+            "wslab: --source {source}: the target {} has {family} addresses only: give one of this machine's that is {family}",
+            peer.url
+        )));
+    }
+    Ok(Endpoint { target, config, process: None })
 }
 
 /// Runs the command.
