@@ -253,6 +253,17 @@ fn bad_files_are_one_clear_line() {
     let mut closed = run(&[50_000]);
     closed.pieces.iter_mut().for_each(|piece| piece.measured.wanted_rate = None);
     let closed = files.save("closed.json", &closed);
+    let empty = files.save("empty.json", &Run { pieces: vec![], ..run(&[50_000]) });
+    let mut faster = run(&[50_000]);
+    faster.began += Duration::from_secs(100);
+    faster.pieces.iter_mut().for_each(|piece| piece.measured.wanted_rate = Some(20_000.0));
+    let faster = files.save("faster.json", &faster);
+    let [framed, whole] = [("fragment", "1.0 KiB"), ("kind", "binary")].map(|(name, value)| {
+        let mut set = run(&[60_000]);
+        set.workload.settings.insert(name.to_owned(), value.to_owned());
+        set.workload.settings.insert("kind".to_owned(), "binary".to_owned());
+        files.save(if name == "kind" { "whole.json" } else { "framed.json" }, &set)
+    });
     let truncated = files.save_text("truncated.json", &good[..good.len() / 2]);
     let newer = files.save_text("newer.json", &good.replace("wslab.bench/1", "wslab.bench/2"));
     let no_result = files.save_text("no.json", "{\"a\": 1}");
@@ -269,7 +280,18 @@ fn bad_files_are_one_clear_line() {
         (&[&missing], 3, "missing.json: no such file or directory"),
         (&[&folder], 3, "is a directory"),
         (&["--merge", &path, &elsewhere], 2, "elsewhere.json: none of its targets"),
-        (&["--merge", &path, &closed], 2, "closed.json: an open loop and a closed one"),
+        (
+            &["--merge", &path, &closed],
+            2,
+            "closed.json: an open loop and a closed one do not add up: leave --merge out",
+        ),
+        (&["--merge", &empty, &path, &closed], 2, "closed.json: an open loop and a closed one"),
+        (
+            &["--merge", &path, &faster],
+            2,
+            "faster.json: it is a later round at 20000/s, and those before were at 10000/s",
+        ),
+        (&["--merge", &framed, &path, &whole], 2, "whole.json: it was made with fragment none, and "),
         (&[&path, "--reference", "9"], 2, "from 1 to 1"),
         (&[&path, "--export-csv", "/proc/none/x"], 3, "cannot write /proc/none/x"),
         (&[], 2, "FILE"),
