@@ -14,6 +14,8 @@ mod bench_trouble;
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
@@ -129,6 +131,30 @@ fn measure(plan: &Plan, url: &str) -> Measured {
     let parts = sweep(plan, &[endpoint(url)], ToString::to_string, &mut onlooker, &mut |_| false).unwrap();
     assert_eq!(parts.len(), 1);
     parts.into_iter().next().unwrap().measured
+}
+
+/// Does this on one core, beside so many threads that never sleep there. A process that it starts stays on that core.
+fn starved<T>(spinners: usize, act: impl FnOnce() -> T) -> T {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all = sched_getaffinity(None).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).find(|&core| all.is_set(core)).unwrap());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..spinners {
+            scope.spawn(|| {
+                sched_setaffinity(None, &one).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        sched_setaffinity(None, &one).unwrap();
+        let made = catch_unwind(AssertUnwindSafe(act));
+        done.store(true, Ordering::Relaxed);
+        sched_setaffinity(None, &all).unwrap();
+        made.unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 fn micros(nanos: u64) -> f64 {

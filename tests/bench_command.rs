@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use rustix::process::Signal;
 
 use super::{
-    Peer, echo,
+    Peer, echo, starved,
     support::process::{Ended, Process, Serve, wslab},
 };
 
@@ -220,6 +220,22 @@ fn a_rate_that_can_not_be_met_is_invalid_and_exit_4() {
     let ended = bench(&[&args[..], &["--allow-invalid"]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("INVALID"), "{ended:?}");
+}
+
+#[test]
+fn a_generator_without_a_core_is_invalid_and_exit_4() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    // Far more than one core can send, so that it is always ready; each spinner takes as much of the core as it does.
+    let args = [&url, "--rate", "2M/s", "-d", "300ms", "--timeout", "500ms", "--floor", "0s", "--format", "json"];
+    let ended = starved(4, || bench(&args));
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.stderr.contains("the run is INVALID"), "{}", ended.stderr);
+    let document = document(&ended);
+    let found = document["verdict"]["invalid"].as_array().unwrap();
+    let why = found.iter().find(|finding| finding["reason"] == "generator_starved");
+    let words = why.unwrap_or_else(|| panic!("{found:?}"))["words"].as_str().unwrap();
+    assert!(words.contains("had no core for") && words.contains("taskset"), "{words}");
 }
 
 #[test]
