@@ -189,24 +189,28 @@ fn what_can_not_be_concluded_is_known_before_the_run() {
 }
 
 #[test]
-fn a_ramp_ends_where_it_is_told_to() {
+fn a_ramp_ends_where_it_is_told_to_and_says_where() {
     let peer = Peer::start(echo());
     let url = peer.url();
-    let args = [
-        &url,
-        "-c",
-        "1..5:1",
-        "--until",
-        "p50>1us",
-        "-n",
-        "100",
-        "--floor",
-        "0s",
-        "--format",
-        "json",
-        "--allow-invalid",
-    ];
-    assert_eq!(document(&bench(&args))["pieces"].as_array().unwrap().len(), 1);
+    let folder = tempfile::TempDir::new().unwrap();
+    let page = folder.path().join("run.html").display().to_string();
+    let ramp = |until: &str, args: &[&str]| {
+        let fixed = ["-c", "1..3:1", "-n", "120", "--floor", "0s", "--allow-invalid", "--until", until];
+        bench(&[&[url.as_str()], &fixed[..], args].concat())
+    };
+    let ended = document(&ramp("p50>1us", &["--format", "json", "--export-html", &page]));
+    assert_eq!(ended["pieces"].as_array().unwrap().len(), 1);
+    assert_eq!(ended["until"]["condition"], "p50>1us");
+    let reached = &ended["until"]["reached"];
+    assert_eq!((&reached["target"], &reached["phase"]), (&0.into(), &0.into()));
+    assert_eq!(reached["latency_ns"], ended["results"][0]["service"]["percentiles"]["p50"]["ns"]);
+    assert!(std::fs::read_to_string(&page).unwrap().contains("the ramp ended at 64B x1, its first phase: p50&gt;1us"));
+    let told = ramp("p50 > 1us", &[]).stdout;
+    assert!(told.contains("the ramp ended at 64B x1, its first phase: p50>1us: ") && told.contains(&url), "{told}");
+    let ended = document(&ramp("max>1h", &["--format", "json"]));
+    assert_eq!(ended["until"], serde_json::json!({ "condition": "max>1h", "reached": null }));
+    let told = ramp("max>1h", &[]).stdout;
+    assert!(told.contains("the ramp went to its end, 64B x3: nowhere was max>1h"), "{told}");
 }
 
 #[test]

@@ -101,6 +101,7 @@ fn run(bases: &[u64]) -> Run {
             payload_bytes: Some(64),
             connections: 4,
         }],
+        until: None,
         pieces: pieces.collect(),
     }
 }

@@ -181,6 +181,8 @@ fn take_in(all: &mut Run, run: Run, offset: u32, targets: &[usize]) {
     let phases: Vec<usize> = run.phases.into_iter().map(|phase| phase_of(all, phase)).collect();
     let machines = all.machines.len();
     all.machines.extend(run.machines);
+    // Where a ramp ended is one run's own matter.
+    all.until = None;
     all.interrupted |= run.interrupted;
     all.interleaved &= run.interleaved;
     all.workload.random_arrivals |= run.workload.random_arrivals;

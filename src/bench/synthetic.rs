@@ -120,6 +120,7 @@ pub(crate) fn run_of(targets: Vec<Vec<Measured>>) -> Run {
             payload_bytes: Some(64),
             connections: 4,
         }],
+        until: None,
         pieces: pieces.collect(),
     }
 }

@@ -31,6 +31,7 @@ use crate::{
         document::SCHEMA,
         floor,
         plan::{Arrivals, Load, Pace, Scenario, Span},
+        run::Run,
         sweep,
     },
     proto::Settings,
@@ -328,10 +329,13 @@ pub(super) fn bench(
     output.fits(&run)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
-    let until = matches.get_one::<Until>("until").copied();
-    let parts =
-        sweep(&plan, &endpoints, explain, &mut progress, &mut |parts| until.is_some_and(|until| until.holds(parts)))
-            .map_err(failed)?;
+    let until = matches.get_one::<Until>("until");
+    let mut reached = None;
+    let mut is_over = |parts: &[Part]| {
+        reached = until.and_then(|until| until.reached(parts));
+        reached.is_some()
+    };
+    let parts = sweep(&plan, &endpoints, explain, &mut progress, &mut is_over).map_err(failed)?;
     drop(progress);
     if let Some(unreached) = unreached(&parts, &urls).filter(|_| !interrupt.seen()) {
         return Err(unreached);
@@ -339,7 +343,8 @@ pub(super) fn bench(
     if parts.is_empty() {
         return Ok(EXIT_INTERRUPTED);
     }
-    let run = bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen());
+    let until = until.map(|until| until.told(reached));
+    let run = Run { until, ..bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen()) };
     output.conclude(&run, bench_output::may_paint(no_color), out, err)
 }
 

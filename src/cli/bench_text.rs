@@ -68,6 +68,10 @@ pub(super) fn render(run: &Run, conclusion: &Conclusion, style: Style) -> String
         let changes: Vec<&Change> = conclusion.changes.iter().filter(|change| change.phase == phase).collect();
         baseline(run, &changes, style, &mut text);
     }
+    if let Some(end) = run.ramp_end() {
+        text.push_str(&wrapped(&plain(&end), 0));
+        text.push('\n');
+    }
     if let Some(floor) = &run.floor {
         let of =
             |percentile: Percentile| percentile.of(&floor.latency).map_or("–".to_owned(), |nanos| show(nanos as f64));

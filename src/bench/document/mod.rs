@@ -12,7 +12,7 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::run::{Run, Until};
 pub use read::DocumentError;
 
 /// What a document says it is.
@@ -36,6 +36,7 @@ pub struct Document {
     reference: usize,
     interleaved: bool,
     phases: Vec<parts::Phase>,
+    until: Option<Until>,
     #[serde(skip_deserializing)]
     results: Vec<parts::Result>,
     #[serde(skip_deserializing)]

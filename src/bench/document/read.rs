@@ -99,6 +99,7 @@ fn run(document: Document) -> Result<Run, DocumentError> {
                 connections: phase.connections,
             })
             .collect(),
+        until: document.until,
         pieces: document.pieces.into_iter().map(piece).collect::<Result<_, _>>()?,
     })
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::bench::{
     fingerprint::Fingerprint,
     measured::{ErrorKind, Interval, Measured, Served, Usage, histogram},
-    run::{Floor, Phase, Run},
+    run::{Floor, Phase, Reached, Run, Until},
     synthetic::{closed_loop, nothing, open_loop, run_of},
 };
 
@@ -31,7 +31,7 @@ fn check(run: &Run) {
         assert_eq!(one.measured.served, other.measured.served);
         assert_eq!(one.measured.wall, other.measured.wall);
     }
-    assert_eq!(run.machines, back.machines);
+    assert_eq!((&run.machines, &run.until), (&back.machines, &back.until));
     assert_eq!((&run.targets, &run.phases, &run.workload), (&back.targets, &back.phases, &back.workload));
 }
 
@@ -51,6 +51,27 @@ fn two_targets() -> Run {
         cpu_per_message: Some(Duration::from_nanos(1_900)),
     });
     run
+}
+
+#[test]
+fn where_a_ramp_ended_is_kept_and_older_results_have_none() {
+    let mut run = two_targets();
+    for reached in [None, Some(Reached { target: 1, phase: 0, latency_ns: 16_000_000 })] {
+        run.until = Some(Until { condition: "p99>15ms".to_owned(), reached });
+        check(&run);
+        let told = Document::parse(Document::of(&run).to_json().as_bytes()).unwrap().ramp_end();
+        let expected = match reached {
+            Some(_) => "the ramp ended at 64B, its first phase: p99>15ms: it was 16.0 ms with ws://127.0.0.1:9001/",
+            None => "the ramp went to its end, 64B: nowhere was p99>15ms",
+        };
+        assert_eq!(told.as_deref(), Some(expected));
+    }
+    let mut older: Value = serde_json::from_str(&Document::of(&run).to_json()).unwrap();
+    older.as_object_mut().unwrap().remove("until");
+    assert_eq!(errors_of(&older), Vec::<String>::new());
+    assert_eq!(Document::parse(older.to_string().as_bytes()).unwrap().until, None);
+    older["until"] = serde_json::json!({ "condition": "", "reached": { "target": 2, "phase": 0, "latency_ns": 1 } });
+    assert!(Document::parse(older.to_string().as_bytes()).unwrap_err().to_string().contains("points at nothing"));
 }
 
 #[test]

@@ -45,6 +45,7 @@ pub(super) fn document(run: &Run) -> Document {
                 connections: phase.connections,
             })
             .collect(),
+        until: run.until.clone(),
         results: Cell::all(run)
             .iter()
             .map(|cell| parts::Result {

@@ -35,6 +35,9 @@ pub fn render(run: &Run) -> String {
     page += "</style></head><body>";
     head(run, &mut page);
     verdict(run, &Verdict::of(run), &mut page);
+    if let Some(end) = run.ramp_end() {
+        let _ = write!(page, "<p>{}</p>", escape(&end));
+    }
     for phase in 0..run.phases.len() {
         let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.phase == phase).collect();
         if !cells.is_empty() {
