@@ -3,9 +3,10 @@
 use std::{process::Command, time::Duration};
 
 use rustix::process::Signal;
+use wslab::proto::{Message, Sender};
 
 use super::{
-    Peer, echo, starved,
+    Peer, With, echo, starved,
     support::process::{Ended, Process, Serve, wslab},
 };
 
@@ -110,6 +111,43 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
     check_refusal(&ended, 3, "the certificate's issuer is not trusted");
     let ended = bench(&[&quick[..], &["--allow-invalid", &wss, "--cacert", ca]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn what_went_wrong_is_written_where_nothing_was_measured() {
+    let peer = Peer::start(With(|_: Message<'_>, mut sender: Sender<'_>| {
+        let _ = sender.binary(b"no echo");
+    }));
+    let nobody = "ws://127.0.0.1:1/".to_owned();
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let [json, hdr, csv, html] = ["run.json", "run.hlog", "run.csv", "run.html"].map(file);
+    let exports = [("--export-json", &json), ("--export-hdr", &hdr), ("--export-csv", &csv), ("--export-html", &html)];
+    let exports: Vec<&str> = exports.iter().flat_map(|(option, path)| [*option, path]).collect();
+    let fixed = ["-n", "50", "--floor", "0s", "--save-baseline", &file("kept.json"), "--assert", "errors<1"];
+    for (url, kind, count) in [(peer.url(), "wrong_echo", 50), (nobody, "connect", 1)] {
+        for format in ["text", "json"] {
+            let ended = bench(&[&[url.as_str(), "--format", format], &fixed[..], &exports].concat());
+            check_refusal(&ended, 3, &format!("cannot measure {url}: "));
+            let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+            let errors = &written["results"][0]["errors"];
+            assert_eq!((&errors[0]["kind"], &errors[0]["count"]), (&kind.into(), &count.into()), "{written}");
+            assert_eq!(written["verdict"]["valid"], false);
+            assert!(std::fs::read_to_string(&html).unwrap().contains("INVALID"));
+            for path in [&json, &hdr, &csv, &html] {
+                std::fs::remove_file(path).unwrap();
+            }
+            match (format, kind) {
+                ("json", _) => assert_eq!(document(&ended), written),
+                (_, "wrong_echo") => assert!(ended.stdout.contains("50 × wrong_echo: "), "{ended:?}"),
+                _ => assert_eq!(ended.stdout, "", "there is no table of nothing"),
+            }
+        }
+    }
+    assert!(!folder.path().join("kept.json").exists(), "kept as a baseline");
+    let full = bench(&[&peer.url(), "-n", "50", "--floor", "0s", "--export-json", "/dev/full"]);
+    assert_eq!((full.code, full.stderr.lines().count()), (Some(3), 2), "{full:?}");
+    assert!(full.stderr.contains("cannot write /dev/full") && full.stderr.contains("cannot measure"), "{full:?}");
 }
 
 #[test]

@@ -337,15 +337,18 @@ pub(super) fn bench(
     };
     let parts = sweep(&plan, &endpoints, explain, &mut progress, &mut is_over).map_err(failed)?;
     drop(progress);
-    if let Some(unreached) = unreached(&parts, &urls).filter(|_| !interrupt.seen()) {
-        return Err(unreached);
-    }
+    let unreached = unreached(&parts, &urls).filter(|_| !interrupt.seen());
     if parts.is_empty() {
         return Ok(EXIT_INTERRUPTED);
     }
     let until = until.map(|until| until.told(reached));
     let run = Run { until, ..bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen()) };
-    output.conclude(&run, bench_output::may_paint(no_color), out, err)
+    let color = bench_output::may_paint(no_color);
+    let Some(unreached) = unreached else { return output.conclude(&run, color, out, err) };
+    if let Err(trouble) = output.publish_failed(&run, color, out, err) {
+        let _ = writeln!(err, "{trouble}");
+    }
+    Err(unreached)
 }
 
 /// Where nothing was measured, the first reason.
