@@ -96,6 +96,7 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
             "cannot measure ws://127.0.0.1:1/: connection refused: nobody listens on that port",
         ),
         (&["ws://nowhere.invalid/"], "cannot look up nowhere.invalid"),
+        (&["ws://127.0.0.1:1/", "--scenario", "connect", "-w", "60s"], "connection refused: nobody listens"),
         (&[&wss, "--cacert", "/nonexistent.pem"], "/nonexistent.pem"),
         (&[&as_wss, "--insecure"], "is it a ws:// port?"),
         (&[&as_ws], "the response is malformed"),

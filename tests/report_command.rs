@@ -43,6 +43,7 @@ fn round(number: u32, base: u64) -> Measured {
         handshake: histogram(),
         series: Vec::new(),
         errors: BTreeMap::new(),
+        warmup_errors: BTreeMap::new(),
         generator: Usage { cpu: wall / 4, wall, run_queue: Duration::ZERO },
         served: Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: 5 << 20, rss_peak: 6 << 20 }),
     };

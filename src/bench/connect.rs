@@ -197,7 +197,7 @@ impl Run<'_> {
             let all_sent =
                 waiting.is_empty() || waiting.front().is_some_and(|due| due + nanos(self.task.plan.timeout) < now);
             let done = left == 0 || (now >= end && all_sent);
-            let hopeless = self.opened == 0 && self.recorder.errors.count() >= FAILURES_MAX;
+            let hopeless = self.opened == 0 && self.errors() >= FAILURES_MAX;
             if done || hopeless || observer.interrupted() {
                 break;
             }
@@ -242,7 +242,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 let (kind, words) = errors::unopened(&error, self.task.explain);
-                self.recorder.error(now, kind, 1, || words);
+                self.recorder.message_error(attempt.counts, now, kind, 1, || words);
                 self.rest_until = now + REST;
                 false
             }
@@ -263,14 +263,19 @@ impl Run<'_> {
             }
         }
         for (id, kind, words) in std::mem::take(&mut self.client.handler_mut().failed) {
-            if self.attempts.get_mut(id.key as usize).and_then(Option::take).is_some() {
-                self.under_way -= 1;
-            }
+            let attempt = self.attempts.get_mut(id.key as usize).and_then(Option::take);
+            self.under_way -= usize::from(attempt.is_some());
             let now = self.clock.now();
             self.rest_until = now + REST;
-            self.recorder.error(now, kind, 1, || words);
+            let counts = attempt.map_or(self.counting, |attempt| attempt.counts);
+            self.recorder.message_error(counts, now, kind, 1, || words);
         }
         Ok(())
+    }
+
+    /// What went wrong so far, in the warm-up too.
+    fn errors(&self) -> u64 {
+        self.recorder.errors.count() + self.recorder.warmup_errors.count()
     }
 
     fn tell(&self, observer: &mut dyn Observer) {
@@ -281,7 +286,7 @@ impl Run<'_> {
             Span::Time(time) => now.saturating_sub(self.begun) * 1000 / nanos(time).max(1),
             Span::Messages(messages) => recorder.sent * 1000 / messages.max(1),
         };
-        let (sent, completed, errors) = (recorder.sent, recorder.completed, recorder.errors.count());
+        let (sent, completed, errors) = (recorder.sent, recorder.completed, self.errors());
         observer.progress(&Progress { permille: permille.min(1000), sent, completed, errors });
     }
 

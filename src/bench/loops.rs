@@ -102,7 +102,7 @@ impl Piece<'_> {
                 at = first + batch;
                 let loader = self.client.handler_mut();
                 if loader.outstanding >= OUTSTANDING_MAX {
-                    loader.recorder.error(now, ErrorKind::Resources, 1, || {
+                    loader.recorder.message_error(due >= begin, now, ErrorKind::Resources, 1, || {
                         format!("{OUTSTANDING_MAX} messages were under way: those due meanwhile were not sent: lower the rate")
                     });
                     continue;

@@ -48,8 +48,11 @@ pub struct Measured {
     pub handshake: Histogram<u64>,
     /// The same over time, in intervals of equal length from `started` on.
     pub series: Vec<Interval>,
-    /// What went wrong, by kind: how often, and the first one in words.
+    /// What went wrong, by kind: how often, and the first one in words. Of the messages that count, and of connections
+    /// whenever they were lost or could not be opened: the load that counts went without them.
     pub errors: BTreeMap<ErrorKind, (u64, String)>,
+    /// What went wrong with messages of the warm-up, which are in no other number here.
+    pub warmup_errors: BTreeMap<ErrorKind, (u64, String)>,
     /// The generator itself.
     pub generator: Usage,
     /// The target's process, where it runs here and is known.

@@ -75,6 +75,7 @@ pub(crate) fn nothing() -> Measured {
         handshake: histogram(),
         series: Vec::new(),
         errors: Default::default(),
+        warmup_errors: Default::default(),
         generator: Usage::default(),
         served: None,
     }

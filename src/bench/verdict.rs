@@ -315,6 +315,13 @@ impl Place<'_> {
                 all.sent
             ));
         }
+        if let Some((first, warmup)) = all.warmup_errors.values().next().zip(Some(all.warmup_error_count())) {
+            verdict.warnings.push(format!(
+                "{}: {warmup} errors in the warm-up, counted nowhere ({}): what is warm by then may not be what you meant to measure",
+                self.name(),
+                first.1
+            ));
+        }
         if all.served.is_some_and(|served| served.cpu.is_zero()) && all.completed > 0 {
             verdict.warnings.push(format!(
                 "{}: its process used no CPU time: is it the one that answers? (--pid, --spawn)",

@@ -356,10 +356,8 @@ fn unreached(parts: &[Part], urls: &[String]) -> Option<Error> {
     if parts.iter().any(|part| part.measured.completed > 0) {
         return None;
     }
-    let (target, words) = parts.iter().find_map(|part| {
-        let (_, words) = part.measured.errors.values().next()?;
-        Some((part.target, words))
-    })?;
+    let (target, words) =
+        parts.iter().find_map(|part| Some((part.target, part.measured.errors_by_kind().next()?.first)))?;
     let url = urls.get(target).map_or("", String::as_str);
     Some(Error::Unreached(format!("wslab: cannot measure {url}: {words}")))
 }

@@ -7,7 +7,7 @@ use hdrhistogram::Histogram;
 use crate::bench::{
     comparison::{Comparison, Metric, compare},
     export::html::kinds,
-    figures::{Cell, Percentile, Summary},
+    figures::{Cell, Errors, Percentile, Summary},
     measured::Measured,
     outcome::{Change, Conclusion},
     run::Run,
@@ -130,8 +130,9 @@ fn target(run: &Run, cell: &Cell, style: Style, text: &mut String) {
     for line in costs(all) {
         text.push_str(&wrapped(&line, 2));
     }
-    for (kind, count, first) in all.errors_by_kind() {
-        let line = format!("{count} × {}: {}", kind.name(), plain(first));
+    for Errors { warmup, kind, count, first } in all.errors_by_kind() {
+        let place = if warmup { "in the warm-up, not counted: " } else { "" };
+        let line = format!("{place}{count} × {}: {}", kind.name(), plain(first));
         text.push_str(&style.bad(&wrapped(&line, 2)));
     }
     text.push('\n');
@@ -332,6 +333,7 @@ mod tests {
     fn a_report_says_everything_within_a_hundred_columns() {
         let mut values = (1u64..).map(|n| 40_000 + n * 7_919 % 90_000);
         let mut broken = open_loop(2_000, || values.next().unwrap());
+        broken.warmup_errors.insert(ErrorKind::WrongEcho, (2, "differs".to_owned()));
         broken.errors.insert(ErrorKind::Closed, (3, format!("the peer closed {}", "with many words ".repeat(12))));
         let mut run = run_of(vec![vec![broken; 10], vec![open_loop(2_000, || 50_000); 10]]);
         run.targets[1].name = format!("ws://127.0.0.1/{}", "long/".repeat(40));
@@ -350,6 +352,8 @@ mod tests {
             "█",
             "10000/s wanted, 10000/s sent, 10000/s answered",
             "30 × closed: the peer closed",
+            "in the warm-up, not counted: 20 × wrong_echo: differs",
+            ": 20 errors in the warm-up",
             "25.0 % of a core",
             "20.0 µs CPU a message",
             "peak memory 5.0 MiB, 512 B a connection",

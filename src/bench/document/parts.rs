@@ -127,6 +127,8 @@ pub(super) struct Measured {
     pub lateness: Latency,
     pub handshake: Latency,
     pub errors: Vec<Counted>,
+    #[serde(default)]
+    pub warmup_errors: Vec<Counted>,
     pub generator: Generator,
     pub served: Option<Served>,
 }

@@ -127,11 +127,6 @@ fn machine(machine: parts::Machine) -> Fingerprint {
 
 fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
     let measured = piece.measured;
-    let mut errors = BTreeMap::new();
-    for one in measured.errors {
-        let kind = ErrorKind::ALL.into_iter().find(|kind| kind.name() == one.kind);
-        errors.insert(kind.ok_or(DocumentError::Incoherent("an error is of an unknown kind"))?, (one.count, one.first));
-    }
     let mut series = Vec::with_capacity(piece.series.len());
     for one in piece.series {
         series.push(Interval {
@@ -162,7 +157,8 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             lateness: histogram(&measured.lateness.histogram)?,
             handshake: histogram(&measured.handshake.histogram)?,
             series,
-            errors,
+            errors: counted(measured.errors)?,
+            warmup_errors: counted(measured.warmup_errors)?,
             generator: Usage {
                 cpu: Duration::from_nanos(measured.generator.cpu_ns),
                 wall: Duration::from_nanos(measured.generator.wall_ns),
@@ -176,6 +172,14 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             }),
         },
     })
+}
+
+fn counted(errors: Vec<parts::Counted>) -> Result<BTreeMap<ErrorKind, (u64, String)>, DocumentError> {
+    let of_kind = |one: parts::Counted| {
+        let kind = ErrorKind::ALL.into_iter().find(|kind| kind.name() == one.kind);
+        Ok((kind.ok_or(DocumentError::Incoherent("an error is of an unknown kind"))?, (one.count, one.first)))
+    };
+    errors.into_iter().map(of_kind).collect()
 }
 
 fn histogram(text: &str) -> Result<hdrhistogram::Histogram<u64>, DocumentError> {

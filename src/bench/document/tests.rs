@@ -28,6 +28,7 @@ fn check(run: &Run) {
         assert_eq!(one.measured.response, other.measured.response);
         assert_eq!(one.measured.series.len(), other.measured.series.len());
         assert_eq!(one.measured.errors, other.measured.errors);
+        assert_eq!(one.measured.warmup_errors, other.measured.warmup_errors);
         assert_eq!(one.measured.served, other.measured.served);
         assert_eq!(one.measured.wall, other.measured.wall);
     }
@@ -68,6 +69,7 @@ fn where_a_ramp_ended_is_kept_and_older_results_have_none() {
     }
     let mut older: Value = serde_json::from_str(&Document::of(&run).to_json()).unwrap();
     older.as_object_mut().unwrap().remove("until");
+    older["pieces"][0].as_object_mut().unwrap().remove("warmup_errors");
     assert_eq!(errors_of(&older), Vec::<String>::new());
     assert_eq!(Document::parse(older.to_string().as_bytes()).unwrap().until, None);
     older["until"] = serde_json::json!({ "condition": "", "reached": { "target": 2, "phase": 0, "latency_ns": 1 } });
@@ -164,6 +166,11 @@ fn any_time() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(Duration::ZERO), any::<u64>().prop_map(Duration::from_nanos)]
 }
 
+fn any_errors() -> impl Strategy<Value = std::collections::BTreeMap<ErrorKind, (u64, String)>> {
+    let kind = (0..ErrorKind::ALL.len()).prop_map(|at| ErrorKind::ALL[at]);
+    prop::collection::btree_map(kind, (any::<u64>(), "[^\\n]{0,20}"), 0..4)
+}
+
 prop_compose! {
     /// Anything, however odd: no samples, no time, more answers than messages.
     pub(crate) fn any_measured()(
@@ -171,7 +178,8 @@ prop_compose! {
         wanted_rate in prop_oneof![Just(None), Just(Some(0.0)), (0.0..1e9f64).prop_map(Some)],
         histograms in prop::collection::vec(any_histogram(), 5),
         times in prop::collection::vec(any_time(), 7),
-        errors in prop::collection::btree_map(0usize..9, (any::<u64>(), "[^\\n]{0,20}"), 0..4),
+        errors in any_errors(),
+        warmup_errors in any_errors(),
         served in any::<bool>(),
     ) -> Measured {
         let mut measured = nothing();
@@ -187,7 +195,8 @@ prop_compose! {
         measured.series = vec![Interval {
             begins: times[5], length: times[6], sent: counts[0], completed: counts[1], errors: counts[2], latency: histograms[4].clone(),
         }];
-        measured.errors = errors.into_iter().map(|(kind, error)| (ErrorKind::ALL[kind], error)).collect();
+        measured.errors = errors;
+        measured.warmup_errors = warmup_errors;
         measured
     }
 }

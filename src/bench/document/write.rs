@@ -1,6 +1,9 @@
 //! From a run to its document.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use hdrhistogram::Histogram;
 
@@ -9,7 +12,7 @@ use crate::bench::{
     comparison::compare,
     figures::{Cell, Percentile, Summary, nanos},
     fingerprint::Fingerprint,
-    measured::{Interval, Measured},
+    measured::{ErrorKind, Interval, Measured},
     run::{Floor, Run},
     stats::Difference,
     verdict::Verdict,
@@ -155,10 +158,8 @@ fn measured(measured: &Measured) -> parts::Measured {
         service: latency(&measured.service),
         lateness: latency(&measured.lateness),
         handshake: latency(&measured.handshake),
-        errors: measured
-            .errors_by_kind()
-            .map(|(kind, count, first)| parts::Counted { kind: kind.name().to_owned(), count, first: first.to_owned() })
-            .collect(),
+        errors: counted(&measured.errors),
+        warmup_errors: counted(&measured.warmup_errors),
         generator: parts::Generator {
             cpu_ns: nanos(measured.generator.cpu),
             wall_ns: nanos(measured.generator.wall),
@@ -175,6 +176,16 @@ fn measured(measured: &Measured) -> parts::Measured {
             bytes_per_connection: measured.bytes_per_connection(),
         }),
     }
+}
+
+fn counted(errors: &BTreeMap<ErrorKind, (u64, String)>) -> Vec<parts::Counted> {
+    let all = errors.iter();
+    all.map(|(kind, (count, first))| parts::Counted {
+        kind: kind.name().to_owned(),
+        count: *count,
+        first: first.clone(),
+    })
+    .collect()
 }
 
 fn interval(interval: &Interval) -> parts::Interval {

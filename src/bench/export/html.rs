@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use super::plot::{COLOURS, Line, Plot};
 use crate::bench::{
     comparison::{Comparison, compare},
-    figures::{Cell, Percentile, SAMPLES_BEYOND, Summary},
+    figures::{Cell, Errors, Percentile, SAMPLES_BEYOND, Summary},
     fingerprint::Fingerprint,
     measured::Measured,
     run::Run,
@@ -313,12 +313,13 @@ fn costs(run: &Run, cells: &[&Cell], page: &mut String) {
             let _ = write!(page, "<td>{}</td>", or_none(value));
         }
         *page += "</tr>";
-        for (kind, count, first) in all.errors_by_kind() {
+        for Errors { warmup, kind, count, first } in all.errors_by_kind() {
             let _ = write!(
                 errors,
-                "<tr><td class=\"url\">{}</td><td>{}</td><td>{count}</td><td class=\"say\">{}</td></tr>",
+                "<tr><td class=\"url\">{}</td><td>{}{}</td><td>{count}</td><td class=\"say\">{}</td></tr>",
                 key(run, cell.target),
                 kind.name(),
+                if warmup { " (warm-up, not counted)" } else { "" },
                 escape(first)
             );
         }
@@ -427,6 +428,7 @@ mod tests {
     fn a_page_needs_nothing_from_outside_and_runs_nothing() {
         let mut broken = open_loop(2_000, || 50_000);
         broken.errors.insert(ErrorKind::Protocol, (3, EVIL.to_owned()));
+        broken.warmup_errors.insert(ErrorKind::WrongEcho, (2, EVIL.to_owned()));
         let mut run = run_of(vec![vec![broken; 10], vec![open_loop(2_000, || 90_000); 10]]);
         run.targets[1].name = EVIL.to_owned();
         run.phases[0].name = EVIL.to_owned();
@@ -440,6 +442,7 @@ mod tests {
         assert!(page.contains("default-src 'none'"));
         assert_eq!(page.matches("<svg").count(), 2);
         assert!(page.contains(">worse<"), "a comparison");
+        assert!(page.contains("wrong_echo (warm-up, not counted)</td><td>20<"));
     }
 
     #[test]
