@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/peer.rs"]
+mod peer;
 #[allow(dead_code, reason = "shared with the other black-box tests")]
 mod support;
 
@@ -27,52 +29,9 @@ use wslab::{
         sweep,
     },
     client::{self, Target},
-    proto::{Message, Sender},
-    server::{self, Server},
-    session::{ConnId, Handler},
 };
 
-/// A server with this application on a thread; it ends with the value.
-struct Peer {
-    addr: SocketAddr,
-    handle: server::Handle,
-}
-
-impl Peer {
-    fn start(handler: impl Handler + Send + 'static) -> Peer {
-        let config =
-            server::Config { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], ..server::Config::default() };
-        let server = Server::bind(&config, handler).unwrap();
-        let peer = Peer { addr: server.local_addrs()[0], handle: server.handle() };
-        thread::spawn(move || server.run());
-        peer
-    }
-
-    fn url(&self) -> String {
-        format!("ws://{}/ws", self.addr)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.handle.stop();
-    }
-}
-
-/// Does this with every message.
-struct With<F>(F);
-
-impl<F: FnMut(Message<'_>, Sender<'_>)> Handler for With<F> {
-    fn on_message(&mut self, _: ConnId, message: Message<'_>, sender: Sender<'_>) {
-        (self.0)(message, sender);
-    }
-}
-
-fn echo() -> impl Handler + Send {
-    With(|message: Message<'_>, mut sender: Sender<'_>| {
-        let _ = sender.reply(message);
-    })
-}
+use peer::{Peer, With, echo};
 
 /// A listener that does this with each of its connections, on a thread for each.
 fn stranger(act: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {

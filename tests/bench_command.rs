@@ -28,14 +28,6 @@ fn document(ended: &Ended) -> serde_json::Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-/// It ended with this code and one line on stderr that says this.
-#[track_caller]
-fn check_refusal(ended: &Ended, code: i32, said: &str) {
-    assert_eq!(ended.code, Some(code), "{ended:?}");
-    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-    assert!(ended.stderr.contains(said), "{ended:?}");
-}
-
 #[test]
 fn what_makes_no_plan_is_a_usage_error() {
     let url = "ws://127.0.0.1:1/";
@@ -77,7 +69,7 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
         (&["http://127.0.0.1/"], "write ws:// instead of http://"),
     ] {
-        check_refusal(&bench(args), 2, said);
+        bench(args).expect_refusal(2, said);
     }
 }
 
@@ -104,12 +96,12 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
         (&["ws://127.0.0.1:1/", "--payload", "/nonexistent"], "cannot read /nonexistent"),
         (&["ws://127.0.0.1:1/", "--spawn", "false"], "ended before it accepted"),
     ] {
-        check_refusal(&bench(&[&quick[..], args].concat()), 3, said);
+        bench(&[&quick[..], args].concat()).expect_refusal(3, said);
     }
     // Another authority than the one that issued the certificate.
     let other = Serve::start(&[]);
     let ended = bench(&[&quick[..], &[&wss, "--cacert", other.ca().to_str().unwrap()]].concat());
-    check_refusal(&ended, 3, "the certificate's issuer is not trusted");
+    ended.expect_refusal(3, "the certificate's issuer is not trusted");
     let ended = bench(&[&quick[..], &["--allow-invalid", &wss, "--cacert", ca]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
 }
@@ -129,7 +121,7 @@ fn what_went_wrong_is_written_where_nothing_was_measured() {
     for (url, kind, count) in [(peer.url(), "wrong_echo", 50), (nobody, "connect", 1)] {
         for format in ["text", "json"] {
             let ended = bench(&[&[url.as_str(), "--format", format], &fixed[..], &exports].concat());
-            check_refusal(&ended, 3, &format!("cannot measure {url}: "));
+            ended.expect_refusal(3, &format!("cannot measure {url}: "));
             let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
             let errors = &written["results"][0]["errors"];
             assert_eq!((&errors[0]["kind"], &errors[0]["count"]), (&kind.into(), &count.into()), "{written}");
@@ -198,7 +190,7 @@ fn targets_and_phases_have_names() {
     let url = peer.url();
     let args = [&url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,1KiB", "--scenario", "ping", "-n", "40"];
     let refused = bench(&args);
-    check_refusal(&refused, 2, "a Ping carries at most 125 octets");
+    refused.expect_refusal(2, "a Ping carries at most 125 octets");
     let args = [&url, &url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,20B", "--scenario", "ping", "-n", "10"];
     let ended =
         bench(&[&args[..], &["--floor", "0s", "--format", "json", "--allow-invalid", "--reference", "left"]].concat());
@@ -209,7 +201,7 @@ fn targets_and_phases_have_names() {
     assert_eq!(names("targets"), ["left".to_owned(), format!("{url} #2"), format!("{url} #3")]);
     assert_eq!(names("phases"), ["ping 10B x1", "ping 20B x1", "ping 10B x2", "ping 20B x2"]);
     assert_eq!(document["reference"], 0);
-    check_refusal(&bench(&[&url, "--reference", "3"]), 2, "--reference 3: expected one of");
+    bench(&[&url, "--reference", "3"]).expect_refusal(2, "--reference 3: expected one of");
 }
 
 #[test]
@@ -223,7 +215,7 @@ fn what_can_not_be_concluded_is_known_before_the_run() {
         (["--assert", "p99@2<1s"], 2, "no target \"2\""),
         (["--until", "p99>1s"], 2, "--until ends a ramp"),
     ] {
-        check_refusal(&bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()), code, said);
+        bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()).expect_refusal(code, said);
     }
 }
 
@@ -307,7 +299,7 @@ fn connections_come_from_the_sources_and_bring_headers() {
         "two",
     ];
     let ended = bench(&[&args[..], &["-c", "6", "-d", "100ms", "--floor", "0s"]].concat());
-    check_refusal(&ended, 3, "403 Forbidden");
+    ended.expect_refusal(3, "403 Forbidden");
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
     let from: Vec<&str> = seen.iter().map(|(from, _)| from.as_str()).collect();
@@ -350,7 +342,7 @@ fn a_spawned_server_is_measured_and_ended() {
     // Somebody else's answers are not the spawned server's.
     let peer = Peer::start(echo());
     let ended = bench(&[&peer.url(), "-d", "300ms", "--floor", "0s", "--allow-invalid", "--spawn", "sleep 100"]);
-    check_refusal(&ended, 3, "already");
+    ended.expect_refusal(3, "already");
 }
 
 #[test]
