@@ -1,5 +1,6 @@
 //! A whole run: what was asked, on which machine, against whom, and every piece that was measured. All figures, comparisons
-//! and verdicts are derived from this, and it can be written to a document and read back without loss.
+//! and verdicts are derived from this, and it can be written to a document and read back without loss: where a document has the
+//! same members, by serde.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +42,7 @@ pub struct Run {
 }
 
 /// What was asked, in words for people; nothing is computed from its `settings`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// Rounds that were planned.
     pub rounds: u32,
@@ -52,7 +53,7 @@ pub struct Workload {
 }
 
 /// Who was measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// How it is called in tables: its URL, unless that is ambiguous.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct Target {
 }
 
 /// What was done to each target, and is comparable only with the same done to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
     /// Short, and unique within a run: `64B`, `echo 1KiB x100`.
     pub name: String,

@@ -84,6 +84,15 @@ fn a_run_becomes_a_document_of_the_schema_and_comes_back() {
 }
 
 #[test]
+fn a_load_that_is_no_number_is_null() {
+    let mut run = two_targets();
+    run.machines[0].load = Some(f64::NAN);
+    let back = Document::parse(Document::of(&run).to_json().as_bytes()).unwrap();
+    assert_eq!(back.machines[0].load, None);
+    check(&back);
+}
+
+#[test]
 fn the_schema_refuses_what_it_should() {
     let good: Value = serde_json::from_str(&Document::of(&two_targets()).to_json()).unwrap();
     let doctors: [fn(&mut Value); 8] = [

@@ -11,7 +11,6 @@ use super::{Document, SCHEMA_NAME, codec, parts};
 use crate::bench::{
     comparison::compare,
     figures::{Cell, Percentile, Summary, nanos},
-    fingerprint::Fingerprint,
     measured::{ErrorKind, Interval, Measured},
     run::{Floor, Run},
     stats::Difference,
@@ -24,30 +23,13 @@ pub(super) fn document(run: &Run) -> Document {
         began_unix_us: unix_us(run.began),
         elapsed_ns: nanos(run.elapsed),
         interrupted: run.interrupted,
-        workload: parts::Workload {
-            rounds: run.workload.rounds,
-            random_arrivals: run.workload.random_arrivals,
-            settings: run.workload.settings.clone(),
-        },
-        machines: run.machines.iter().map(machine).collect(),
+        workload: run.workload.clone(),
+        machines: run.machines.clone(),
         floor: run.floor.as_ref().map(floor),
-        targets: run
-            .targets
-            .iter()
-            .map(|target| parts::Target { name: target.name.clone(), url: target.url.clone(), pid: target.pid })
-            .collect(),
+        targets: run.targets.clone(),
         reference: run.reference,
         interleaved: run.interleaved,
-        phases: run
-            .phases
-            .iter()
-            .map(|phase| parts::Phase {
-                name: phase.name.clone(),
-                scenario: phase.scenario.clone(),
-                payload_bytes: phase.payload_bytes,
-                connections: phase.connections,
-            })
-            .collect(),
+        phases: run.phases.clone(),
         until: run.until.clone(),
         results: Cell::all(run)
             .iter()
@@ -91,27 +73,6 @@ pub(super) fn document(run: &Run) -> Document {
                 series: piece.measured.series.iter().map(interval).collect(),
             })
             .collect(),
-    }
-}
-
-fn machine(machine: &Fingerprint) -> parts::Machine {
-    parts::Machine {
-        host: machine.host.clone(),
-        cpu: machine.cpu.clone(),
-        cores: machine.cores,
-        memory_bytes: machine.memory_bytes,
-        kernel: machine.kernel.clone(),
-        architecture: machine.architecture.clone(),
-        load: machine.load.filter(|load| load.is_finite()),
-        governor: machine.governor.clone(),
-        clock_source: machine.clock_source.clone(),
-        virtualisation: machine.virtualisation.clone(),
-        open_files_max: machine.open_files_max,
-        port_range: machine.port_range,
-        somaxconn: machine.somaxconn,
-        wslab_version: machine.wslab_version.clone(),
-        wslab_commit: machine.wslab_commit.clone(),
-        debug_build: machine.debug_build,
     }
 }
 
