@@ -24,8 +24,8 @@ use std::{
 
 use wslab::{
     bench::{
-        Endpoint, Measured, Observer, Payload, Plan, Progress,
-        plan::{Load, Phase, Scenario, Span},
+        Endpoint, Measured, Observer, Plan, Progress,
+        plan::{Phase, Span},
         sweep,
     },
     client::{self, Target},
@@ -63,19 +63,7 @@ fn number(n: usize) -> NonZeroUsize {
 
 /// One connection, one message under way, 64 octets, for half a second.
 fn plan() -> Plan {
-    Plan {
-        scenario: Scenario::Echo,
-        load: Load::Closed { pipeline: number(1) },
-        connections: vec![number(1)],
-        payloads: vec![Payload::random(64, false, 1)],
-        span: Span::Time(Duration::from_millis(500)),
-        warmup: Duration::ZERO,
-        timeout: Duration::from_secs(10),
-        rounds: number(1),
-        seed: 1,
-        check: true,
-        fragment: None,
-    }
+    Plan { span: Span::Time(Duration::from_millis(500)), ..Plan::default() }
 }
 
 fn endpoint(url: &str) -> Endpoint {

@@ -1,7 +1,6 @@
 //! `wslab report` as a shell runs it, on result files that the library wrote.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -37,15 +36,9 @@ fn round(number: u32, base: u64) -> Measured {
         payload_bytes_sent: SAMPLES * 64,
         payload_bytes_received: SAMPLES * 64,
         wanted_rate: Some(10_000.0),
-        response: histogram(),
-        service: histogram(),
-        lateness: histogram(),
-        handshake: histogram(),
-        series: Vec::new(),
-        errors: BTreeMap::new(),
-        warmup_errors: BTreeMap::new(),
         generator: Usage { cpu: wall / 4, wall, run_queue: Duration::ZERO },
         served: Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: 5 << 20, rss_peak: 6 << 20 }),
+        ..Measured::default()
     };
     for slice in 0..10u32 {
         let mut latency = histogram();
@@ -81,29 +74,22 @@ fn run(bases: &[u64]) -> Run {
             measured: round(number, *base),
         })
     });
+    let target = |at| {
+        let url = format!("ws://127.0.0.1:900{at}/");
+        Target { name: url.clone(), url, pid: None }
+    };
+    let scenario = "echo".to_owned();
+    let phase = Phase { name: "64B".to_owned(), scenario, payload_bytes: Some(64), connections: 4 };
     Run {
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         elapsed: Duration::from_secs(20),
-        interrupted: false,
         workload: Workload { rounds: ROUNDS, ..Workload::default() },
         machines: vec![Fingerprint::take()],
-        floor: None,
-        targets: (0..bases.len())
-            .map(|target| {
-                let url = format!("ws://127.0.0.1:900{target}/");
-                Target { name: url.clone(), url, pid: None }
-            })
-            .collect(),
-        reference: 0,
+        targets: bases.iter().enumerate().map(|(at, _)| target(at)).collect(),
         interleaved: true,
-        phases: vec![Phase {
-            name: "64B".to_owned(),
-            scenario: "echo".to_owned(),
-            payload_bytes: Some(64),
-            connections: 4,
-        }],
-        until: None,
+        phases: vec![phase],
         pieces: pieces.collect(),
+        ..Run::default()
     }
 }
 

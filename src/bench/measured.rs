@@ -59,6 +59,31 @@ pub struct Measured {
     pub served: Option<Served>,
 }
 
+impl Default for Measured {
+    /// Nothing was measured.
+    fn default() -> Measured {
+        Measured {
+            started: SystemTime::UNIX_EPOCH,
+            wall: Duration::ZERO,
+            connections: 0,
+            sent: 0,
+            completed: 0,
+            payload_bytes_sent: 0,
+            payload_bytes_received: 0,
+            wanted_rate: None,
+            response: histogram(),
+            service: histogram(),
+            lateness: histogram(),
+            handshake: histogram(),
+            series: Vec::new(),
+            errors: BTreeMap::new(),
+            warmup_errors: BTreeMap::new(),
+            generator: Usage::default(),
+            served: None,
+        }
+    }
+}
+
 /// A stretch of a run, for plots over time.
 #[derive(Clone, Debug)]
 pub struct Interval {

@@ -126,6 +126,26 @@ pub struct Floor {
     pub cpu_per_message: Option<Duration>,
 }
 
+impl Default for Run {
+    /// Nobody was asked anything.
+    fn default() -> Run {
+        Run {
+            began: SystemTime::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            interrupted: false,
+            workload: Workload::default(),
+            machines: Vec::new(),
+            floor: None,
+            targets: Vec::new(),
+            reference: 0,
+            interleaved: false,
+            phases: Vec::new(),
+            until: None,
+            pieces: Vec::new(),
+        }
+    }
+}
+
 impl Run {
     /// The pieces of one target in one phase, in order of rounds.
     pub fn pieces_of(&self, target: usize, phase: usize) -> impl Iterator<Item = &Piece> {

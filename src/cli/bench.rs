@@ -27,9 +27,7 @@ use super::{
 };
 use crate::{
     bench::{
-        Endpoint, Part, Payload, Plan, Process,
-        document::SCHEMA,
-        floor,
+        Endpoint, Part, Payload, Plan, Process, floor,
         plan::{Arrivals, Load, Pace, Scenario, Span},
         run::Run,
         sweep,
@@ -298,8 +296,7 @@ pub(super) fn bench(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32, Error> {
-    if matches.get_flag("print-schema") {
-        let _ = out.write_all(SCHEMA.as_bytes());
+    if bench_output::prints_schema(matches, out) {
         return Ok(EXIT_OK);
     }
     let output = Output::from(matches)?;

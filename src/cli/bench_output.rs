@@ -15,7 +15,7 @@ use super::{
 };
 use crate::bench::{
     assertion::Assertion,
-    document::{DOCUMENT_BYTES_MAX, Document},
+    document::{DOCUMENT_BYTES_MAX, Document, SCHEMA},
     export,
     outcome::{Checks, Conclusion, Exit, conclude},
     run::Run,
@@ -80,6 +80,15 @@ pub(super) fn args() -> [Arg; 11] {
             .help("Take a run that can not be believed none the less, and do not exit 4"),
     ]
     .map(|arg| arg.help_heading("Results"))
+}
+
+/// Prints the schema if that was asked for, and says whether. A stdout that is gone ends nothing.
+pub(super) fn prints_schema(matches: &ArgMatches, out: &mut dyn Write) -> bool {
+    let asked = matches.get_flag("print-schema");
+    if asked {
+        let _ = out.write_all(SCHEMA.as_bytes());
+    }
+    asked
 }
 
 fn margin(text: &str) -> Result<f64, &'static str> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::bench::{
     assertion::find_target,
-    document::{Document, SCHEMA},
+    document::Document,
     merge::{Unlike, beside, merge},
     run::Run,
 };
@@ -57,8 +57,7 @@ pub(super) fn report(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32, Error> {
-    if matches.get_flag("print-schema") {
-        let _ = out.write_all(SCHEMA.as_bytes());
+    if bench_output::prints_schema(matches, out) {
         return Ok(EXIT_OK);
     }
     let output = Output::from(matches)?;
