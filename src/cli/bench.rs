@@ -60,7 +60,7 @@ pub(super) fn command() -> Command {
             "With --rate the loop is open: each message has its time, and latency counts from there, whatever the server does. \
              Without it the loop is closed: each answer triggers the next message, which hides what a slow server makes others wait.\n\n\
              Several URLs are taken in turn over --rounds and compared. Ctrl-C ends the run and prints what there is. \
-             Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing could be reached, 4 the run is invalid.",
+             Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing was reached or answered rightly, 4 the run is invalid.",
         )
         .arg(url.required(false).required_unless_present_any(["calibrate", "print-schema"]).num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
         .args(load_args())
