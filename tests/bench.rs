@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/peer.rs"]
+mod peer;
 #[allow(dead_code, reason = "shared with the other black-box tests")]
 mod support;
 
@@ -14,63 +16,22 @@ mod bench_trouble;
 use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
 use wslab::{
     bench::{
-        Endpoint, Measured, Observer, Payload, Plan, Progress,
-        plan::{Load, Phase, Scenario, Span},
+        Endpoint, Measured, Observer, Plan, Progress,
+        plan::{Phase, Span},
         sweep,
     },
     client::{self, Target},
-    proto::{Message, Sender},
-    server::{self, Server},
-    session::{ConnId, Handler},
 };
 
-/// A server with this application on a thread; it ends with the value.
-struct Peer {
-    addr: SocketAddr,
-    handle: server::Handle,
-}
-
-impl Peer {
-    fn start(handler: impl Handler + Send + 'static) -> Peer {
-        let config =
-            server::Config { listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))], ..server::Config::default() };
-        let server = Server::bind(&config, handler).unwrap();
-        let peer = Peer { addr: server.local_addrs()[0], handle: server.handle() };
-        thread::spawn(move || server.run());
-        peer
-    }
-
-    fn url(&self) -> String {
-        format!("ws://{}/ws", self.addr)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        self.handle.stop();
-    }
-}
-
-/// Does this with every message.
-struct With<F>(F);
-
-impl<F: FnMut(Message<'_>, Sender<'_>)> Handler for With<F> {
-    fn on_message(&mut self, _: ConnId, message: Message<'_>, sender: Sender<'_>) {
-        (self.0)(message, sender);
-    }
-}
-
-fn echo() -> impl Handler + Send {
-    With(|message: Message<'_>, mut sender: Sender<'_>| {
-        let _ = sender.reply(message);
-    })
-}
+use peer::{Peer, With, echo};
 
 /// A listener that does this with each of its connections, on a thread for each.
 fn stranger(act: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
@@ -102,19 +63,7 @@ fn number(n: usize) -> NonZeroUsize {
 
 /// One connection, one message under way, 64 octets, for half a second.
 fn plan() -> Plan {
-    Plan {
-        scenario: Scenario::Echo,
-        load: Load::Closed { pipeline: number(1) },
-        connections: vec![number(1)],
-        payloads: vec![Payload::random(64, false, 1)],
-        span: Span::Time(Duration::from_millis(500)),
-        warmup: Duration::ZERO,
-        timeout: Duration::from_secs(10),
-        rounds: number(1),
-        seed: 1,
-        check: true,
-        fragment: None,
-    }
+    Plan { span: Span::Time(Duration::from_millis(500)), ..Plan::default() }
 }
 
 fn endpoint(url: &str) -> Endpoint {
@@ -129,6 +78,30 @@ fn measure(plan: &Plan, url: &str) -> Measured {
     let parts = sweep(plan, &[endpoint(url)], ToString::to_string, &mut onlooker, &mut |_| false).unwrap();
     assert_eq!(parts.len(), 1);
     parts.into_iter().next().unwrap().measured
+}
+
+/// Does this on one core, beside so many threads that never sleep there. A process that it starts stays on that core.
+fn starved<T>(spinners: usize, act: impl FnOnce() -> T) -> T {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let all = sched_getaffinity(None).unwrap();
+    let mut one = CpuSet::new();
+    one.set((0..CpuSet::MAX_CPU).find(|&core| all.is_set(core)).unwrap());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..spinners {
+            scope.spawn(|| {
+                sched_setaffinity(None, &one).unwrap();
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        sched_setaffinity(None, &one).unwrap();
+        let made = catch_unwind(AssertUnwindSafe(act));
+        done.store(true, Ordering::Relaxed);
+        sched_setaffinity(None, &all).unwrap();
+        made.unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 fn micros(nanos: u64) -> f64 {

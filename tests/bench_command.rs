@@ -3,9 +3,10 @@
 use std::{process::Command, time::Duration};
 
 use rustix::process::Signal;
+use wslab::proto::{Message, Sender};
 
 use super::{
-    Peer, echo,
+    Peer, With, echo, starved,
     support::process::{Ended, Process, Serve, wslab},
 };
 
@@ -27,14 +28,6 @@ fn document(ended: &Ended) -> serde_json::Value {
     serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
-/// It ended with this code and one line on stderr that says this.
-#[track_caller]
-fn check_refusal(ended: &Ended, code: i32, said: &str) {
-    assert_eq!(ended.code, Some(code), "{ended:?}");
-    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
-    assert!(ended.stderr.contains(said), "{ended:?}");
-}
-
 #[test]
 fn what_makes_no_plan_is_a_usage_error() {
     let url = "ws://127.0.0.1:1/";
@@ -52,6 +45,19 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
         (&[url, "--until", "p99<1s"], "expected a latency"),
         (&[url, "--source", "nowhere"], "expected an address"),
+        (&[url, "--source", "127.0.0.2,::1"], "expected an address"),
+        (
+            &[url, "--source", "127.0.0.2", "--source", "::1"],
+            "--source ::1: the target ws://127.0.0.1:1/ has IPv4 addresses only",
+        ),
+        (&["ws://[::1]:1/", "--source", "127.0.0.2-127.0.0.9"], "has IPv6 addresses only: give one of this machine's"),
+        (&[url, "--header", "Host:x"], "the handshake writes Host itself"),
+        (&[url, "--header", "sec-websocket-key: x"], "the handshake writes sec-websocket-key itself"),
+        (&[url, "--header", "Content-Length: 5"], "the handshake writes Content-Length itself"),
+        (&[url, "--header", "two words: x"], "expected \"Name: value\""),
+        (&[url, "--header", "X: \u{e4}"], "expected \"Name: value\""),
+        (&[url, "--subprotocol", "two words"], "expected a token"),
+        (&[url, "--subprotocol", "a", "--subprotocol", "a"], "--subprotocol a: given twice"),
         (&["--calibrate", "--format", "json"], "cannot be used with"),
         (&["--calibrate", "--rate", "10k/s"], "cannot be used with"),
         (&[url, "--scenario", "connect", "-s", "1KiB"], "connect sends no messages"),
@@ -63,7 +69,7 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--pid", "1", "--pid", "1"], "more --pid"),
         (&["http://127.0.0.1/"], "write ws:// instead of http://"),
     ] {
-        check_refusal(&bench(args), 2, said);
+        bench(args).expect_refusal(2, said);
     }
 }
 
@@ -82,6 +88,7 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
             "cannot measure ws://127.0.0.1:1/: connection refused: nobody listens on that port",
         ),
         (&["ws://nowhere.invalid/"], "cannot look up nowhere.invalid"),
+        (&["ws://127.0.0.1:1/", "--scenario", "connect", "-w", "60s"], "connection refused: nobody listens"),
         (&[&wss, "--cacert", "/nonexistent.pem"], "/nonexistent.pem"),
         (&[&as_wss, "--insecure"], "is it a ws:// port?"),
         (&[&as_ws], "the response is malformed"),
@@ -89,14 +96,51 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
         (&["ws://127.0.0.1:1/", "--payload", "/nonexistent"], "cannot read /nonexistent"),
         (&["ws://127.0.0.1:1/", "--spawn", "false"], "ended before it accepted"),
     ] {
-        check_refusal(&bench(&[&quick[..], args].concat()), 3, said);
+        bench(&[&quick[..], args].concat()).expect_refusal(3, said);
     }
     // Another authority than the one that issued the certificate.
     let other = Serve::start(&[]);
     let ended = bench(&[&quick[..], &[&wss, "--cacert", other.ca().to_str().unwrap()]].concat());
-    check_refusal(&ended, 3, "the certificate's issuer is not trusted");
+    ended.expect_refusal(3, "the certificate's issuer is not trusted");
     let ended = bench(&[&quick[..], &["--allow-invalid", &wss, "--cacert", ca]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn what_went_wrong_is_written_where_nothing_was_measured() {
+    let peer = Peer::start(With(|_: Message<'_>, mut sender: Sender<'_>| {
+        let _ = sender.binary(b"no echo");
+    }));
+    let nobody = "ws://127.0.0.1:1/".to_owned();
+    let folder = tempfile::TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let [json, hdr, csv, html] = ["run.json", "run.hlog", "run.csv", "run.html"].map(file);
+    let exports = [("--export-json", &json), ("--export-hdr", &hdr), ("--export-csv", &csv), ("--export-html", &html)];
+    let exports: Vec<&str> = exports.iter().flat_map(|(option, path)| [*option, path]).collect();
+    let fixed = ["-n", "50", "--floor", "0s", "--save-baseline", &file("kept.json"), "--assert", "errors<1"];
+    for (url, kind, count) in [(peer.url(), "wrong_echo", 50), (nobody, "connect", 1)] {
+        for format in ["text", "json"] {
+            let ended = bench(&[&[url.as_str(), "--format", format], &fixed[..], &exports].concat());
+            ended.expect_refusal(3, &format!("cannot measure {url}: "));
+            let written: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&json).unwrap()).unwrap();
+            let errors = &written["results"][0]["errors"];
+            assert_eq!((&errors[0]["kind"], &errors[0]["count"]), (&kind.into(), &count.into()), "{written}");
+            assert_eq!(written["verdict"]["valid"], false);
+            assert!(std::fs::read_to_string(&html).unwrap().contains("INVALID"));
+            for path in [&json, &hdr, &csv, &html] {
+                std::fs::remove_file(path).unwrap();
+            }
+            match (format, kind) {
+                ("json", _) => assert_eq!(document(&ended), written),
+                (_, "wrong_echo") => assert!(ended.stdout.contains("50 × wrong_echo: "), "{ended:?}"),
+                _ => assert_eq!(ended.stdout, "", "there is no table of nothing"),
+            }
+        }
+    }
+    assert!(!folder.path().join("kept.json").exists(), "kept as a baseline");
+    let full = bench(&[&peer.url(), "-n", "50", "--floor", "0s", "--export-json", "/dev/full"]);
+    assert_eq!((full.code, full.stderr.lines().count()), (Some(3), 2), "{full:?}");
+    assert!(full.stderr.contains("cannot write /dev/full") && full.stderr.contains("cannot measure"), "{full:?}");
 }
 
 #[test]
@@ -146,7 +190,7 @@ fn targets_and_phases_have_names() {
     let url = peer.url();
     let args = [&url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,1KiB", "--scenario", "ping", "-n", "40"];
     let refused = bench(&args);
-    check_refusal(&refused, 2, "a Ping carries at most 125 octets");
+    refused.expect_refusal(2, "a Ping carries at most 125 octets");
     let args = [&url, &url, &url, "--name", "left", "-c", "1..2:1", "-s", "10,20B", "--scenario", "ping", "-n", "10"];
     let ended =
         bench(&[&args[..], &["--floor", "0s", "--format", "json", "--allow-invalid", "--reference", "left"]].concat());
@@ -157,7 +201,7 @@ fn targets_and_phases_have_names() {
     assert_eq!(names("targets"), ["left".to_owned(), format!("{url} #2"), format!("{url} #3")]);
     assert_eq!(names("phases"), ["ping 10B x1", "ping 20B x1", "ping 10B x2", "ping 20B x2"]);
     assert_eq!(document["reference"], 0);
-    check_refusal(&bench(&[&url, "--reference", "3"]), 2, "--reference 3: expected one of");
+    bench(&[&url, "--reference", "3"]).expect_refusal(2, "--reference 3: expected one of");
 }
 
 #[test]
@@ -171,29 +215,33 @@ fn what_can_not_be_concluded_is_known_before_the_run() {
         (["--assert", "p99@2<1s"], 2, "no target \"2\""),
         (["--until", "p99>1s"], 2, "--until ends a ramp"),
     ] {
-        check_refusal(&bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()), code, said);
+        bench(&[&[peer.url().as_str()], &long[..], &args[..]].concat()).expect_refusal(code, said);
     }
 }
 
 #[test]
-fn a_ramp_ends_where_it_is_told_to() {
+fn a_ramp_ends_where_it_is_told_to_and_says_where() {
     let peer = Peer::start(echo());
     let url = peer.url();
-    let args = [
-        &url,
-        "-c",
-        "1..5:1",
-        "--until",
-        "p50>1us",
-        "-n",
-        "100",
-        "--floor",
-        "0s",
-        "--format",
-        "json",
-        "--allow-invalid",
-    ];
-    assert_eq!(document(&bench(&args))["pieces"].as_array().unwrap().len(), 1);
+    let folder = tempfile::TempDir::new().unwrap();
+    let page = folder.path().join("run.html").display().to_string();
+    let ramp = |until: &str, args: &[&str]| {
+        let fixed = ["-c", "1..3:1", "-n", "120", "--floor", "0s", "--allow-invalid", "--until", until];
+        bench(&[&[url.as_str()], &fixed[..], args].concat())
+    };
+    let ended = document(&ramp("p50>1us", &["--format", "json", "--export-html", &page]));
+    assert_eq!(ended["pieces"].as_array().unwrap().len(), 1);
+    assert_eq!(ended["until"]["condition"], "p50>1us");
+    let reached = &ended["until"]["reached"];
+    assert_eq!((&reached["target"], &reached["phase"]), (&0.into(), &0.into()));
+    assert_eq!(reached["latency_ns"], ended["results"][0]["service"]["percentiles"]["p50"]["ns"]);
+    assert!(std::fs::read_to_string(&page).unwrap().contains("the ramp ended at 64B x1, its first phase: p50&gt;1us"));
+    let told = ramp("p50 > 1us", &[]).stdout;
+    assert!(told.contains("the ramp ended at 64B x1, its first phase: p50>1us: ") && told.contains(&url), "{told}");
+    let ended = document(&ramp("max>1h", &["--format", "json"]));
+    assert_eq!(ended["until"], serde_json::json!({ "condition": "max>1h", "reached": null }));
+    let told = ramp("max>1h", &[]).stdout;
+    assert!(told.contains("the ramp went to its end, 64B x3: nowhere was max>1h"), "{told}");
 }
 
 #[test]
@@ -207,6 +255,22 @@ fn a_rate_that_can_not_be_met_is_invalid_and_exit_4() {
     let ended = bench(&[&args[..], &["--allow-invalid"]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.contains("INVALID"), "{ended:?}");
+}
+
+#[test]
+fn a_generator_without_a_core_is_invalid_and_exit_4() {
+    let peer = Peer::start(echo());
+    let url = peer.url();
+    // Far more than one core can send, so that it is always ready; each spinner takes as much of the core as it does.
+    let args = [&url, "--rate", "2M/s", "-d", "300ms", "--timeout", "500ms", "--floor", "0s", "--format", "json"];
+    let ended = starved(4, || bench(&args));
+    assert_eq!(ended.code, Some(4), "{ended:?}");
+    assert!(ended.stderr.contains("the run is INVALID"), "{}", ended.stderr);
+    let document = document(&ended);
+    let found = document["verdict"]["invalid"].as_array().unwrap();
+    let why = found.iter().find(|finding| finding["reason"] == "generator_starved");
+    let words = why.unwrap_or_else(|| panic!("{found:?}"))["words"].as_str().unwrap();
+    assert!(words.contains("had no core for") && words.contains("taskset"), "{words}");
 }
 
 #[test]
@@ -235,7 +299,7 @@ fn connections_come_from_the_sources_and_bring_headers() {
         "two",
     ];
     let ended = bench(&[&args[..], &["-c", "6", "-d", "100ms", "--floor", "0s"]].concat());
-    check_refusal(&ended, 3, "403 Forbidden");
+    ended.expect_refusal(3, "403 Forbidden");
     let mut seen = seen.lock().unwrap().clone();
     seen.sort();
     let from: Vec<&str> = seen.iter().map(|(from, _)| from.as_str()).collect();
@@ -278,7 +342,7 @@ fn a_spawned_server_is_measured_and_ended() {
     // Somebody else's answers are not the spawned server's.
     let peer = Peer::start(echo());
     let ended = bench(&[&peer.url(), "-d", "300ms", "--floor", "0s", "--allow-invalid", "--spawn", "sleep 100"]);
-    check_refusal(&ended, 3, "already");
+    ended.expect_refusal(3, "already");
 }
 
 #[test]

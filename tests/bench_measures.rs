@@ -1,10 +1,6 @@
 //! Times and counts, against servers whose delays are known.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -18,7 +14,7 @@ use wslab::{
     proto::{Message, Sender},
 };
 
-use super::{Onlooker, Peer, With, echo, endpoint, measure, micros, number, plan, stranger};
+use super::{Onlooker, Peer, With, echo, endpoint, measure, micros, number, plan, starved, stranger};
 
 const MS: u64 = 1_000_000;
 
@@ -115,6 +111,21 @@ fn an_open_loop_sends_what_is_due_and_no_more() {
 }
 
 #[test]
+fn a_number_of_messages_takes_as_many_gaps() {
+    let peer = Peer::start(echo());
+    for scenario in [Scenario::Echo, Scenario::Connect] {
+        // The second begins to count between two messages.
+        for warmup in [0, 105].map(Duration::from_millis) {
+            let plan = Plan { scenario, load: open(100.0), span: Span::Messages(20), warmup, ..plan() };
+            let measured = measure(&plan, &peer.url());
+            // No more than was wanted: less only where the last message was late.
+            let rate = measured.sent_rate().unwrap();
+            assert!(measured.sent == 20 && rate < 100.001, "{scenario:?} {warmup:?}: {rate}/s, {:?}", measured.wall);
+        }
+    }
+}
+
+#[test]
 fn a_number_of_messages_is_met_exactly() {
     let peer = Peer::start(echo());
     for (load, connections, warmup) in [
@@ -197,29 +208,8 @@ fn pings_handshakes_and_idle_connections_are_measured() {
 
 #[test]
 fn a_starved_generator_says_so() {
-    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let peer = Peer::start(echo());
-    let all = sched_getaffinity(None).unwrap();
-    let mut one = CpuSet::new();
-    one.set((0..CpuSet::MAX_CPU).find(|&core| all.is_set(core)).unwrap());
-    let done = Arc::new(AtomicBool::new(false));
-    // Four threads that never sleep share the generator's core.
-    let spinners: Vec<_> = (0..4)
-        .map(|_| {
-            let done = done.clone();
-            thread::spawn(move || {
-                sched_setaffinity(None, &one).unwrap();
-                while !done.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            })
-        })
-        .collect();
-    sched_setaffinity(None, &one).unwrap();
-    let measured = measure(&Plan { load: open(50_000.0), ..plan() }, &peer.url());
-    sched_setaffinity(None, &all).unwrap();
-    done.store(true, Ordering::Relaxed);
-    spinners.into_iter().for_each(|spinner| spinner.join().unwrap());
+    let measured = starved(4, || measure(&Plan { load: open(50_000.0), ..plan() }, &peer.url()));
     let generator = measured.generator;
     assert!(generator.run_queue > generator.wall / 4, "{generator:?}");
     let late = measured.lateness.value_at_quantile(0.99);

@@ -1,6 +1,7 @@
 //! Servers that go wrong while they are measured: every run ends in bounded time, with its errors by kind and in words.
 
 use std::{
+    collections::BTreeMap,
     net::TcpStream,
     time::{Duration, Instant},
 };
@@ -133,6 +134,43 @@ fn wrong_answers_are_counted_and_said() {
     });
     let measured = measure(&plan, &greeting);
     assert!(measured.errors[&ErrorKind::WrongEcho].0 > 0, "{:?}", measured.errors);
+}
+
+#[test]
+fn errors_of_the_warm_up_are_told_apart_from_those_that_count() {
+    let url = serving(|server| {
+        for number in 0.. {
+            let Ok(Frame::Binary(octets)) = server.read() else { return };
+            let answer = if number < 5 { Bytes::from_static(b"not warm yet") } else { octets };
+            if server.send(Frame::Binary(answer)).is_err() {
+                return;
+            }
+        }
+    });
+    let open = Load::Open { rate: 100.0, arrivals: Arrivals::Constant, pace: Pace::Timer };
+    for load in [plan().load, open] {
+        // The fifth answer comes within the warm-up, unless the machine stands still for most of it.
+        let warm = Plan { load, warmup: Duration::from_secs(1), span: Span::Messages(50), ..plan() };
+        let measured = measure(&warm, &url);
+        assert_eq!((measured.sent, measured.completed, &measured.errors), (50, 50, &BTreeMap::new()), "{load:?}");
+        let (count, said) = &measured.warmup_errors[&ErrorKind::WrongEcho];
+        assert_eq!((*count, said.as_str()), (5, "an answer of 12 octets to a message of 64"), "{load:?}");
+        let cold = measure(&Plan { warmup: Duration::ZERO, ..warm }, &url);
+        check(&cold, ErrorKind::WrongEcho, 5, "an answer of 12 octets");
+        assert!((cold.completed, cold.warmup_errors.is_empty()) == (45, true), "{load:?}: {cold:?}");
+    }
+    // Handshakes are what this scenario counts.
+    let refused = format!("ws://{}/", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let knocking = Plan { scenario: Scenario::Connect, warmup: Duration::from_secs(60), ..plan() };
+    let measured = measure(&knocking, &refused);
+    assert!(measured.errors.is_empty() && measured.warmup_errors.contains_key(&ErrorKind::Connect), "{measured:?}");
+    // A connection that is lost is missing in what counts, whenever it was lost.
+    let closing = serving(|server| {
+        let _ = server.close(None);
+        while server.read().is_ok() {}
+    });
+    let measured = measure(&Plan { warmup: Duration::from_secs(60), ..plan() }, &closing);
+    assert_eq!((measured.errors[&ErrorKind::Closed].0, measured.warmup_errors.len()), (1, 0), "{measured:?}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `wslab report` as a shell runs it, on result files that the library wrote.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -37,14 +36,9 @@ fn round(number: u32, base: u64) -> Measured {
         payload_bytes_sent: SAMPLES * 64,
         payload_bytes_received: SAMPLES * 64,
         wanted_rate: Some(10_000.0),
-        response: histogram(),
-        service: histogram(),
-        lateness: histogram(),
-        handshake: histogram(),
-        series: Vec::new(),
-        errors: BTreeMap::new(),
         generator: Usage { cpu: wall / 4, wall, run_queue: Duration::ZERO },
         served: Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: 5 << 20, rss_peak: 6 << 20 }),
+        ..Measured::default()
     };
     for slice in 0..10u32 {
         let mut latency = histogram();
@@ -80,28 +74,22 @@ fn run(bases: &[u64]) -> Run {
             measured: round(number, *base),
         })
     });
+    let target = |at| {
+        let url = format!("ws://127.0.0.1:900{at}/");
+        Target { name: url.clone(), url, pid: None }
+    };
+    let scenario = "echo".to_owned();
+    let phase = Phase { name: "64B".to_owned(), scenario, payload_bytes: Some(64), connections: 4 };
     Run {
         began: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000),
         elapsed: Duration::from_secs(20),
-        interrupted: false,
         workload: Workload { rounds: ROUNDS, ..Workload::default() },
         machines: vec![Fingerprint::take()],
-        floor: None,
-        targets: (0..bases.len())
-            .map(|target| {
-                let url = format!("ws://127.0.0.1:900{target}/");
-                Target { name: url.clone(), url, pid: None }
-            })
-            .collect(),
-        reference: 0,
+        targets: bases.iter().enumerate().map(|(at, _)| target(at)).collect(),
         interleaved: true,
-        phases: vec![Phase {
-            name: "64B".to_owned(),
-            scenario: "echo".to_owned(),
-            payload_bytes: Some(64),
-            connections: 4,
-        }],
+        phases: vec![phase],
         pieces: pieces.collect(),
+        ..Run::default()
     }
 }
 
@@ -140,10 +128,8 @@ impl Files {
 
 #[track_caller]
 fn check_refusal(ended: &Ended, code: i32, said: &str) {
-    assert_eq!(ended.code, Some(code), "{ended:?}");
-    assert!(ended.stdout.is_empty(), "{ended:?}");
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
-    assert!(ended.stderr.starts_with("wslab: ") && ended.stderr.contains(said), "{said} in {}", ended.stderr);
+    ended.expect_refusal(code, said);
+    assert!(ended.stdout.is_empty() && ended.stderr.starts_with("wslab: "), "{ended:?}");
 }
 
 #[test]
@@ -253,6 +239,17 @@ fn bad_files_are_one_clear_line() {
     let mut closed = run(&[50_000]);
     closed.pieces.iter_mut().for_each(|piece| piece.measured.wanted_rate = None);
     let closed = files.save("closed.json", &closed);
+    let empty = files.save("empty.json", &Run { pieces: vec![], ..run(&[50_000]) });
+    let mut faster = run(&[50_000]);
+    faster.began += Duration::from_secs(100);
+    faster.pieces.iter_mut().for_each(|piece| piece.measured.wanted_rate = Some(20_000.0));
+    let faster = files.save("faster.json", &faster);
+    let [framed, whole] = [("fragment", "1.0 KiB"), ("kind", "binary")].map(|(name, value)| {
+        let mut set = run(&[60_000]);
+        set.workload.settings.insert(name.to_owned(), value.to_owned());
+        set.workload.settings.insert("kind".to_owned(), "binary".to_owned());
+        files.save(if name == "kind" { "whole.json" } else { "framed.json" }, &set)
+    });
     let truncated = files.save_text("truncated.json", &good[..good.len() / 2]);
     let newer = files.save_text("newer.json", &good.replace("wslab.bench/1", "wslab.bench/2"));
     let no_result = files.save_text("no.json", "{\"a\": 1}");
@@ -269,7 +266,18 @@ fn bad_files_are_one_clear_line() {
         (&[&missing], 3, "missing.json: no such file or directory"),
         (&[&folder], 3, "is a directory"),
         (&["--merge", &path, &elsewhere], 2, "elsewhere.json: none of its targets"),
-        (&["--merge", &path, &closed], 2, "closed.json: an open loop and a closed one"),
+        (
+            &["--merge", &path, &closed],
+            2,
+            "closed.json: an open loop and a closed one do not add up: leave --merge out",
+        ),
+        (&["--merge", &empty, &path, &closed], 2, "closed.json: an open loop and a closed one"),
+        (
+            &["--merge", &path, &faster],
+            2,
+            "faster.json: it is a later round at 20000/s, and those before were at 10000/s",
+        ),
+        (&["--merge", &framed, &path, &whole], 2, "whole.json: it was made with fragment none, and "),
         (&[&path, "--reference", "9"], 2, "from 1 to 1"),
         (&[&path, "--export-csv", "/proc/none/x"], 3, "cannot write /proc/none/x"),
         (&[], 2, "FILE"),

@@ -108,13 +108,7 @@ fn workers_share_the_ports_and_all_of_them_drain() {
     for client in &mut clients {
         client.expect_echo("hello");
     }
-    server.process.signal(Signal::TERM);
-    for mut client in clients {
-        assert_eq!(client.frame().close_code(), Some(1001));
-        client.send(&PEER.close(1001));
-        client.expect_end();
-    }
-    assert_eq!(server.process.wait().code, Some(0));
+    server.process.expect_drain(clients);
 }
 
 #[test]

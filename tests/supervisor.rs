@@ -125,13 +125,7 @@ fn sockets_that_are_passed_replace_addresses_and_workers_share_them() {
     let addr = server.addrs("ws")[0];
     let mut clients: Vec<_> = (0..12).map(|_| Door::ws(addr).open()).collect();
     clients.iter_mut().for_each(|client| client.expect_echo("shared"));
-    server.process.signal(Signal::TERM);
-    for mut client in clients {
-        assert_eq!(client.frame().close_code(), Some(1001));
-        client.send(&PEER.close(1001));
-        client.expect_end();
-    }
-    assert_eq!(server.process.wait().code, Some(0));
+    server.process.expect_drain(clients);
 }
 
 #[test]

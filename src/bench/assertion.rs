@@ -11,7 +11,7 @@ use super::{
     figures::{Cell, Percentile, Summary, quotient},
     measured::Measured,
     run::Run,
-    verdict::{percent, show},
+    verdict::{percent, show, show_rate},
 };
 
 /// One assertion.
@@ -342,7 +342,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Unit::Nanos => show(value),
-            Unit::PerSecond => format!("{value:.0}/s"),
+            Unit::PerSecond => format!("{}/s", show_rate(value)),
             Unit::Count => format!("{value:.0}"),
             Unit::Share => percent(value),
             Unit::Bytes => format!("{value:.0} B"),

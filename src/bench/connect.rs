@@ -161,7 +161,7 @@ impl Run<'_> {
         };
         let mut waiting: VecDeque<u64> = VecDeque::new();
         let mut next_tick = start;
-        let (mut last_due, mut last_begun) = (begin, begin);
+        let (mut first_due, mut last_begun) = (None, begin);
         loop {
             let now = self.clock.now();
             if !self.counting && now >= begin {
@@ -178,13 +178,16 @@ impl Run<'_> {
                     let Some(due) = waiting.pop_front() else { break };
                     let counts = due >= begin;
                     left -= u64::from(counts);
-                    (last_due, last_begun) = (last_due.max(due), now);
+                    if counts {
+                        first_due.get_or_insert(due);
+                    }
+                    last_begun = now;
                     self.begin_one(Attempt { intended: Some(due), counts }, now);
                 }
             } else {
                 while self.client.len() < self.task.connections && left > 0 && now >= self.rest_until && now < end {
                     left -= u64::from(self.counting);
-                    last_due = now;
+                    last_begun = now;
                     if !self.begin_one(Attempt { intended: None, counts: self.counting }, now) {
                         break;
                     }
@@ -194,7 +197,7 @@ impl Run<'_> {
             let all_sent =
                 waiting.is_empty() || waiting.front().is_some_and(|due| due + nanos(self.task.plan.timeout) < now);
             let done = left == 0 || (now >= end && all_sent);
-            let hopeless = self.opened == 0 && self.recorder.errors.count() >= FAILURES_MAX;
+            let hopeless = self.opened == 0 && self.errors() >= FAILURES_MAX;
             if done || hopeless || observer.interrupted() {
                 break;
             }
@@ -208,7 +211,13 @@ impl Run<'_> {
                 self.tell(observer);
             }
         }
-        let stopped = if left == 0 { last_due } else { end.min(self.clock.now()) };
+        // In an open loop n handshakes take n gaps and not n - 1: until the next would be due.
+        let next_due = waiting.front().copied().or_else(|| schedule.as_ref().map(|schedule| start + schedule.peek()));
+        let stopped = match (left, next_due, first_due) {
+            (0, Some(next), Some(first)) => next - (first - begin),
+            (0, ..) => last_begun,
+            _ => end.min(self.clock.now()),
+        };
         Ok(Duration::from_nanos(stopped.max(last_begun).saturating_sub(begin)))
     }
 
@@ -233,7 +242,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 let (kind, words) = errors::unopened(&error, self.task.explain);
-                self.recorder.error(now, kind, 1, || words);
+                self.recorder.message_error(attempt.counts, now, kind, 1, || words);
                 self.rest_until = now + REST;
                 false
             }
@@ -254,14 +263,19 @@ impl Run<'_> {
             }
         }
         for (id, kind, words) in std::mem::take(&mut self.client.handler_mut().failed) {
-            if self.attempts.get_mut(id.key as usize).and_then(Option::take).is_some() {
-                self.under_way -= 1;
-            }
+            let attempt = self.attempts.get_mut(id.key as usize).and_then(Option::take);
+            self.under_way -= usize::from(attempt.is_some());
             let now = self.clock.now();
             self.rest_until = now + REST;
-            self.recorder.error(now, kind, 1, || words);
+            let counts = attempt.map_or(self.counting, |attempt| attempt.counts);
+            self.recorder.message_error(counts, now, kind, 1, || words);
         }
         Ok(())
+    }
+
+    /// What went wrong so far, in the warm-up too.
+    fn errors(&self) -> u64 {
+        self.recorder.errors.count() + self.recorder.warmup_errors.count()
     }
 
     fn tell(&self, observer: &mut dyn Observer) {
@@ -272,7 +286,7 @@ impl Run<'_> {
             Span::Time(time) => now.saturating_sub(self.begun) * 1000 / nanos(time).max(1),
             Span::Messages(messages) => recorder.sent * 1000 / messages.max(1),
         };
-        let (sent, completed, errors) = (recorder.sent, recorder.completed, recorder.errors.count());
+        let (sent, completed, errors) = (recorder.sent, recorder.completed, self.errors());
         observer.progress(&Progress { permille: permille.min(1000), sent, completed, errors });
     }
 

@@ -196,9 +196,11 @@ fn add(all: &mut Measured, piece: &Measured) {
     ] {
         add_histogram(sum, one);
     }
-    for (kind, (count, first)) in &piece.errors {
-        let entry = all.errors.entry(*kind).or_insert_with(|| (0, first.clone()));
-        entry.0 = entry.0.saturating_add(*count);
+    for (sum, one) in [(&mut all.errors, &piece.errors), (&mut all.warmup_errors, &piece.warmup_errors)] {
+        for (kind, (count, first)) in one {
+            let entry = sum.entry(*kind).or_insert_with(|| (0, first.clone()));
+            entry.0 = entry.0.saturating_add(*count);
+        }
     }
     all.generator = Usage {
         cpu: all.generator.cpu.saturating_add(piece.generator.cpu),
@@ -231,6 +233,19 @@ pub fn sum_of<'a>(histograms: impl IntoIterator<Item = &'a Histogram<u64>>) -> H
     let mut sum = histogram();
     histograms.into_iter().for_each(|one| add_histogram(&mut sum, one));
     sum
+}
+
+/// Errors of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errors<'a> {
+    /// With messages of the warm-up: they count nowhere.
+    pub warmup: bool,
+    /// What went wrong.
+    pub kind: ErrorKind,
+    /// How often.
+    pub count: u64,
+    /// The first one, in words.
+    pub first: &'a str,
 }
 
 /// Figures that are quotients: `None` where there is nothing to divide by, so that none is ever NaN or infinite.
@@ -278,9 +293,15 @@ impl Measured {
         self.errors.values().fold(0, |sum, (count, _)| sum.saturating_add(*count))
     }
 
-    /// Errors in the order of their kinds.
-    pub fn errors_by_kind(&self) -> impl Iterator<Item = (ErrorKind, u64, &str)> {
-        self.errors.iter().map(|(kind, (count, first))| (*kind, *count, first.as_str()))
+    /// Errors in the order of their kinds, those of the warm-up last and marked so.
+    pub fn errors_by_kind(&self) -> impl Iterator<Item = Errors<'_>> {
+        let all = self.errors.iter().map(|one| (false, one)).chain(self.warmup_errors.iter().map(|one| (true, one)));
+        all.map(|(warmup, (kind, (count, first)))| Errors { warmup, kind: *kind, count: *count, first })
+    }
+
+    /// Of the warm-up, in which nothing counts.
+    pub fn warmup_error_count(&self) -> u64 {
+        self.warmup_errors.values().fold(0, |sum, (count, _)| sum.saturating_add(*count))
     }
 }
 

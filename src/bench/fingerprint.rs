@@ -3,6 +3,8 @@
 
 use std::{fs, path::Path, thread};
 
+use serde::{Deserialize, Serialize};
+
 /// Files of `/proc` and `/sys` are short; so much of one is looked at.
 const FILE_BYTES_MAX: usize = 1 << 20;
 /// With fewer cores the generator, the server and the rest of the system take each other's.
@@ -10,8 +12,8 @@ const CORES_FEW: usize = 4;
 /// A run with many connections needs so many open files.
 const OPEN_FILES_FEW: u64 = 4096;
 
-/// What machine it is.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// What machine it is. A document has it as it is; a load that is no number is null there.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The name of the machine.
     pub host: Option<String>,

@@ -113,6 +113,12 @@ impl Lane {
         (self.answered < self.written).then_some(self.answered)
     }
 
+    /// Whether the message that the next answer belongs to counts.
+    #[inline]
+    pub(super) fn expects_counted(&self) -> bool {
+        self.answered >= self.counted_from
+    }
+
     /// The numbers of all that may be answered.
     pub(super) fn answerable(&self) -> std::ops::Range<u64> {
         self.answered..self.written

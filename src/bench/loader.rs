@@ -196,15 +196,15 @@ impl Loader {
     fn settle(&mut self, id: ConnId, octets: usize, right: bool) {
         let Some(answered) = self.lanes.get_mut(id.key as usize).and_then(Lane::is_answered) else { return };
         self.outstanding -= 1;
-        if !right || !answered.counts {
+        if !right {
             return;
         }
         let service = self.now.saturating_sub(answered.written);
         let response = answered.intended.map(|intended| self.now.saturating_sub(intended));
         if service > self.timeout {
             let timeout = self.timeout;
-            self.recorder.error(self.now, ErrorKind::Timeout, 1, || unanswered(timeout));
-        } else {
+            self.recorder.message_error(answered.counts, self.now, ErrorKind::Timeout, 1, || unanswered(timeout));
+        } else if answered.counts {
             self.recorder.answered(self.now, response, service, octets as u64);
         }
     }
@@ -225,9 +225,9 @@ impl Loader {
     }
 
     #[cold]
-    fn is_wrong(&mut self, words: impl FnOnce(&Payload) -> String) {
+    fn is_wrong(&mut self, counts: bool, words: impl FnOnce(&Payload) -> String) {
         let Loader { recorder, payload, now, .. } = self;
-        recorder.error(*now, ErrorKind::WrongEcho, 1, || words(payload));
+        recorder.message_error(counts, *now, ErrorKind::WrongEcho, 1, || words(payload));
     }
 
     fn lose(&mut self, id: ConnId, kind: ErrorKind, words: String) {
@@ -292,11 +292,13 @@ impl Handler for Loader {
         let octets = message.payload();
         let Some(number) = self.expected(id) else {
             let len = octets.len();
-            return self.is_wrong(|_| format!("a message of {len} octets that nobody had asked for"));
+            // Of no message, so it counts whenever it comes.
+            return self.is_wrong(true, |_| format!("a message of {len} octets that nobody had asked for"));
         };
         let right = !self.check || (message.kind() == self.payload.kind() && self.payload.is(id.key, number, octets));
         if !right {
-            self.is_wrong(|payload| {
+            let counts = self.lanes.get(id.key as usize).is_some_and(Lane::expects_counted);
+            self.is_wrong(counts, |payload| {
                 if message.kind() == payload.kind() {
                     payload.difference(id.key, number, octets)
                 } else {
@@ -358,26 +360,4 @@ impl Handler for Loader {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{bench::series::Series, proto::Closure};
-
-    #[test]
-    fn what_happens_to_a_connection_that_has_ended_is_not_blamed_on_the_next() {
-        let means = Means::Message { kind: MessageKind::Binary, frame_bytes: None };
-        let recorder = Recorder::new(Series::new(None, 10));
-        let payload = Payload::random(8, false, 1);
-        let mut loader = Loader::new(Clock::start(), payload, means, true, 1, recorder, ToString::to_string);
-        let ids = [0, 1].map(|key| ConnId { key, generation: 1 });
-        for id in ids {
-            loader.begun(id);
-            loader.lanes[id.key as usize].state = State::Open;
-            loader.opened += 1;
-        }
-        loader.on_close(ids[0], &Closure::Eof);
-        loader.on_error(ids[0], &io::Error::from(io::ErrorKind::ConnectionReset));
-        loader.on_close(ids[1], &Closure::Eof);
-        let kinds: Vec<_> = loader.recorder.errors.0.iter().map(|(kind, (count, _))| (*kind, *count)).collect();
-        assert_eq!(kinds, [(ErrorKind::Closed, 2)]);
-    }
-}
+mod tests;

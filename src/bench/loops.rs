@@ -73,7 +73,7 @@ impl Piece<'_> {
             Span::Time(time) => begin + nanos(time),
             Span::Messages(_) => u64::MAX,
         };
-        let (mut last_due, mut last_sent) = (begin, begin);
+        let (mut first_due, mut last_sent) = (None, begin);
         let patience = nanos(self.task.plan.timeout);
         loop {
             let now = self.clock.now();
@@ -96,13 +96,13 @@ impl Piece<'_> {
                         self.begin(begin);
                     }
                     left -= 1;
-                    last_due = due;
+                    first_due.get_or_insert(due);
                 }
                 batch += 1;
                 at = first + batch;
                 let loader = self.client.handler_mut();
                 if loader.outstanding >= OUTSTANDING_MAX {
-                    loader.recorder.error(now, ErrorKind::Resources, 1, || {
+                    loader.recorder.message_error(due >= begin, now, ErrorKind::Resources, 1, || {
                         format!("{OUTSTANDING_MAX} messages were under way: those due meanwhile were not sent: lower the rate")
                     });
                     continue;
@@ -130,8 +130,11 @@ impl Piece<'_> {
         if self.meters.is_none() {
             return Ok(Duration::ZERO);
         }
+        // Where no time was set, n messages take n gaps and not n - 1: until the next would be due.
+        let before_first = first_due.map_or(0, |first| first - begin);
+        let gaps_end = (start + schedule.peek()).saturating_sub(before_first);
+        let ended = if self.clock.now() < end { gaps_end.min(end) } else { end };
         // A generator that was late took longer than it was to, and its rate shows it.
-        let ended = if self.clock.now() < end { last_due } else { end };
         Ok(Duration::from_nanos(ended.max(last_sent).saturating_sub(begin)))
     }
 

@@ -23,7 +23,8 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Measured {
     /// When the first message that counts was due.
     pub started: SystemTime,
-    /// From there until the last message that counts was due or sent; what is still under way is waited for beyond it.
+    /// From there until the next message would have been due, or the last was sent if that was later: n messages take n gaps.
+    /// What is still under way is waited for beyond it.
     pub wall: Duration,
     /// Connections open when it began.
     pub connections: u64,
@@ -47,12 +48,40 @@ pub struct Measured {
     pub handshake: Histogram<u64>,
     /// The same over time, in intervals of equal length from `started` on.
     pub series: Vec<Interval>,
-    /// What went wrong, by kind: how often, and the first one in words.
+    /// What went wrong, by kind: how often, and the first one in words. Of the messages that count, and of connections
+    /// whenever they were lost or could not be opened: the load that counts went without them.
     pub errors: BTreeMap<ErrorKind, (u64, String)>,
+    /// What went wrong with messages of the warm-up, which are in no other number here.
+    pub warmup_errors: BTreeMap<ErrorKind, (u64, String)>,
     /// The generator itself.
     pub generator: Usage,
     /// The target's process, where it runs here and is known.
     pub served: Option<Served>,
+}
+
+impl Default for Measured {
+    /// Nothing was measured.
+    fn default() -> Measured {
+        Measured {
+            started: SystemTime::UNIX_EPOCH,
+            wall: Duration::ZERO,
+            connections: 0,
+            sent: 0,
+            completed: 0,
+            payload_bytes_sent: 0,
+            payload_bytes_received: 0,
+            wanted_rate: None,
+            response: histogram(),
+            service: histogram(),
+            lateness: histogram(),
+            handshake: histogram(),
+            series: Vec::new(),
+            errors: BTreeMap::new(),
+            warmup_errors: BTreeMap::new(),
+            generator: Usage::default(),
+            served: None,
+        }
+    }
 }
 
 /// A stretch of a run, for plots over time.

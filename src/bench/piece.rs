@@ -65,7 +65,7 @@ pub struct Progress {
     pub sent: u64,
     /// Their answers.
     pub completed: u64,
-    /// What went wrong.
+    /// What went wrong, in the warm-up too.
     pub errors: u64,
 }
 
@@ -225,7 +225,8 @@ impl<'a> Piece<'a> {
             Span::Time(time) => now.saturating_sub(self.begun) * 1000 / nanos(time).max(1),
             Span::Messages(messages) => recorder.sent * 1000 / messages.max(1),
         };
-        let (sent, completed, errors) = (recorder.sent, recorder.completed, recorder.errors.count());
+        let errors = recorder.errors.count() + recorder.warmup_errors.count();
+        let (sent, completed) = (recorder.sent, recorder.completed);
         self.observer.progress(&Progress { permille: permille.min(1000), sent, completed, errors });
     }
 

@@ -38,6 +38,25 @@ pub struct Plan {
     pub fragment: Option<NonZeroUsize>,
 }
 
+impl Default for Plan {
+    /// What `wslab bench` does unless told otherwise, but without a warm-up.
+    fn default() -> Plan {
+        Plan {
+            scenario: Scenario::Echo,
+            load: Load::Closed { pipeline: NonZeroUsize::MIN },
+            connections: vec![NonZeroUsize::MIN],
+            payloads: vec![Payload::random(64, false, 0)],
+            span: Span::Time(Duration::from_secs(10)),
+            warmup: Duration::ZERO,
+            timeout: Duration::from_secs(10),
+            rounds: NonZeroUsize::MIN,
+            seed: 0,
+            check: true,
+            fragment: None,
+        }
+    }
+}
+
 /// What is done with the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -235,19 +254,7 @@ mod tests {
     }
 
     fn plan() -> Plan {
-        Plan {
-            scenario: Scenario::Echo,
-            load: Load::Closed { pipeline: number(1) },
-            connections: vec![number(1)],
-            payloads: vec![Payload::random(64, false, 1)],
-            span: Span::Time(Duration::from_secs(10)),
-            warmup: Duration::ZERO,
-            timeout: Duration::from_secs(1),
-            rounds: number(10),
-            seed: 1,
-            check: true,
-            fragment: None,
-        }
+        Plan { rounds: number(10), ..Plan::default() }
     }
 
     #[test]

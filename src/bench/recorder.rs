@@ -1,5 +1,5 @@
-//! What a piece measures, in the making. Nothing counts before [`Recorder::begin`], except errors. Times are nanoseconds by the
-//! piece's clock.
+//! What a piece measures, in the making. Nothing counts before [`Recorder::begin`], except errors of connections; those of the
+//! warm-up's messages are kept apart. Times are nanoseconds by the piece's clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,7 @@ pub(super) struct Recorder {
     pub(super) handshake: Histogram<u64>,
     series: Series,
     pub(super) errors: Errors,
+    pub(super) warmup_errors: Errors,
     same: Same,
 }
 
@@ -66,6 +67,7 @@ impl Recorder {
             handshake: histogram(),
             series,
             errors: Errors::default(),
+            warmup_errors: Errors::default(),
             same: Same::default(),
         }
     }
@@ -124,7 +126,23 @@ impl Recorder {
         }
     }
 
-    /// Something went wrong, whether it counts or not.
+    /// Something went wrong with a message; `counts`: not with one of the warm-up.
+    pub(super) fn message_error(
+        &mut self,
+        counts: bool,
+        now: u64,
+        kind: ErrorKind,
+        count: u64,
+        words: impl FnOnce() -> String,
+    ) {
+        if counts {
+            self.error(now, kind, count, words);
+        } else {
+            self.warmup_errors.add(kind, count, words);
+        }
+    }
+
+    /// Something went wrong that counts whenever it was: a connection that the load goes without.
     pub(super) fn error(&mut self, now: u64, kind: ErrorKind, count: u64, words: impl FnOnce() -> String) {
         self.errors.add(kind, count, words);
         if self.begun.is_some() {
@@ -151,6 +169,7 @@ impl Recorder {
             handshake: self.handshake,
             series: self.series.finish(),
             errors: self.errors.0,
+            warmup_errors: self.warmup_errors.0,
             generator: around.generator,
             served: around.served,
         }
@@ -201,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_count_before_the_begin_too() {
+    fn errors_of_connections_count_before_the_begin_too() {
         let mut recorder = Recorder::new(Series::new(None, 10));
         recorder.error(5, ErrorKind::Connect, 1, || "refused".to_owned());
         recorder.begin(10);
@@ -209,5 +228,18 @@ mod tests {
         let measured = finish(recorder);
         assert_eq!(measured.errors[&ErrorKind::Connect], (3, "refused".to_owned()));
         assert_eq!(measured.series.iter().map(|one| one.errors).sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn errors_of_the_warm_up_s_messages_are_kept_apart() {
+        let mut recorder = Recorder::new(Series::new(None, 10));
+        recorder.message_error(false, 5, ErrorKind::WrongEcho, 2, || "early".to_owned());
+        recorder.begin(10);
+        recorder.message_error(false, 15, ErrorKind::WrongEcho, 1, || "an answer to an early one".to_owned());
+        recorder.message_error(true, 20, ErrorKind::WrongEcho, 4, || "counted".to_owned());
+        let measured = finish(recorder);
+        assert_eq!(measured.errors[&ErrorKind::WrongEcho], (4, "counted".to_owned()));
+        assert_eq!(measured.warmup_errors[&ErrorKind::WrongEcho], (3, "early".to_owned()));
+        assert_eq!(measured.series.iter().map(|one| one.errors).sum::<u64>(), 4);
     }
 }

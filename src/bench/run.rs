@@ -1,5 +1,6 @@
 //! A whole run: what was asked, on which machine, against whom, and every piece that was measured. All figures, comparisons
-//! and verdicts are derived from this, and it can be written to a document and read back without loss.
+//! and verdicts are derived from this, and it can be written to a document and read back without loss: where a document has the
+//! same members, by serde.
 
 use std::{
     collections::BTreeMap,
@@ -7,8 +8,9 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
-use super::{fingerprint::Fingerprint, measured::Measured};
+use super::{fingerprint::Fingerprint, measured::Measured, verdict::show};
 
 /// What a run measured, or several that were merged.
 #[derive(Clone, Debug)]
@@ -33,12 +35,14 @@ pub struct Run {
     pub interleaved: bool,
     /// What was done to each target.
     pub phases: Vec<Phase>,
+    /// What was to end its ramp, if anything was. Of several runs put together: `None`.
+    pub until: Option<Until>,
     /// What came of it.
     pub pieces: Vec<Piece>,
 }
 
 /// What was asked, in words for people; nothing is computed from its `settings`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workload {
     /// Rounds that were planned.
     pub rounds: u32,
@@ -49,7 +53,7 @@ pub struct Workload {
 }
 
 /// Who was measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// How it is called in tables: its URL, unless that is ambiguous.
     pub name: String,
@@ -60,7 +64,7 @@ pub struct Target {
 }
 
 /// What was done to each target, and is comparable only with the same done to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Phase {
     /// Short, and unique within a run: `64B`, `echo 1KiB x100`.
     pub name: String,
@@ -70,6 +74,26 @@ pub struct Phase {
     pub payload_bytes: Option<u64>,
     /// Connections that were wanted.
     pub connections: u64,
+}
+
+/// A condition that ends a ramp, and where it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Until {
+    /// Such as `p99>15ms`.
+    pub condition: String,
+    /// Where it was so first. `None`: nowhere.
+    pub reached: Option<Reached>,
+}
+
+/// Where a condition was so first, and by how much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reached {
+    /// An index of [`Run::targets`].
+    pub target: usize,
+    /// An index of [`Run::phases`].
+    pub phase: usize,
+    /// The target's latency there, nanoseconds.
+    pub latency_ns: u64,
 }
 
 /// One target, one phase, one round, from one machine.
@@ -102,6 +126,26 @@ pub struct Floor {
     pub cpu_per_message: Option<Duration>,
 }
 
+impl Default for Run {
+    /// Nobody was asked anything.
+    fn default() -> Run {
+        Run {
+            began: SystemTime::UNIX_EPOCH,
+            elapsed: Duration::ZERO,
+            interrupted: false,
+            workload: Workload::default(),
+            machines: Vec::new(),
+            floor: None,
+            targets: Vec::new(),
+            reference: 0,
+            interleaved: false,
+            phases: Vec::new(),
+            until: None,
+            pieces: Vec::new(),
+        }
+    }
+}
+
 impl Run {
     /// The pieces of one target in one phase, in order of rounds.
     pub fn pieces_of(&self, target: usize, phase: usize) -> impl Iterator<Item = &Piece> {
@@ -123,6 +167,29 @@ impl Run {
                     && piece.phase < self.phases.len()
                     && piece.machine < self.machines.len()
             })
+            && self
+                .until
+                .iter()
+                .filter_map(|until| until.reached)
+                .all(|reached| reached.target < self.targets.len() && reached.phase < self.phases.len())
+    }
+
+    /// How its ramp ended, in words. `None`: nothing was to end it.
+    pub fn ramp_end(&self) -> Option<String> {
+        let Until { condition, reached } = self.until.as_ref()?;
+        let name = |phase: usize| self.phases.get(phase).map_or("", |phase| phase.name.as_str());
+        let Some(Reached { target, phase, latency_ns }) = *reached else {
+            let last = self.pieces.iter().map(|piece| piece.phase).max()?;
+            let how = if self.interrupted { "was interrupted in" } else { "went to its end," };
+            return Some(format!("the ramp {how} {}: nowhere was {condition}", name(last)));
+        };
+        let before = match phase.checked_sub(1) {
+            Some(before) => format!("and {} was the last before it", name(before)),
+            None => "its first phase".to_owned(),
+        };
+        let target = self.targets.get(target).map_or("", |target| target.name.as_str());
+        let latency = show(latency_ns as f64);
+        Some(format!("the ramp ended at {}, {before}: {condition}: it was {latency} with {target}", name(phase)))
     }
 }
 

@@ -60,24 +60,7 @@ pub(crate) fn open_loop(samples: u64, mut latency: impl FnMut() -> u64) -> Measu
 
 /// Nothing was measured.
 pub(crate) fn nothing() -> Measured {
-    Measured {
-        started: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456),
-        wall: Duration::ZERO,
-        connections: 0,
-        sent: 0,
-        completed: 0,
-        payload_bytes_sent: 0,
-        payload_bytes_received: 0,
-        wanted_rate: None,
-        response: histogram(),
-        service: histogram(),
-        lateness: histogram(),
-        handshake: histogram(),
-        series: Vec::new(),
-        errors: Default::default(),
-        generator: Usage::default(),
-        served: None,
-    }
+    Measured { started: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456), ..Measured::default() }
 }
 
 /// A closed loop of the same.
@@ -98,21 +81,13 @@ pub(crate) fn run_of(targets: Vec<Vec<Measured>>) -> Run {
             Some(Piece { target, phase: 0, round: round as u32, machine: 0, measured })
         })
     });
+    let name = |target| format!("ws://127.0.0.1:900{target}/");
     Run {
         began: SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_000),
         elapsed: Duration::from_secs(20),
-        interrupted: false,
         workload: Workload { rounds: rounds as u32, ..Workload::default() },
         machines: vec![quiet_machine()],
-        floor: None,
-        targets: (0..targets.len())
-            .map(|target| Target {
-                name: format!("ws://127.0.0.1:900{target}/"),
-                url: format!("ws://127.0.0.1:900{target}/"),
-                pid: None,
-            })
-            .collect(),
-        reference: 0,
+        targets: (0..targets.len()).map(|target| Target { name: name(target), url: name(target), pid: None }).collect(),
         interleaved: true,
         phases: vec![Phase {
             name: "64B".to_owned(),
@@ -121,6 +96,7 @@ pub(crate) fn run_of(targets: Vec<Vec<Measured>>) -> Run {
             connections: 4,
         }],
         pieces: pieces.collect(),
+        ..Run::default()
     }
 }
 

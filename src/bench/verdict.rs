@@ -210,9 +210,9 @@ impl Place<'_> {
                 verdict,
                 Reason::RateMissed,
                 format!(
-                    "{:.0} messages/s were wanted, {:.0} were sent ({}): lower --rate to what target and generator can do",
-                    wanted / seconds,
-                    all.sent as f64 / seconds,
+                    "{} messages/s were wanted, {} were sent ({}): lower --rate to what target and generator can do",
+                    show_rate(wanted / seconds),
+                    show_rate(all.sent as f64 / seconds),
                     percent(all.sent as f64 / wanted)
                 ),
             );
@@ -315,6 +315,13 @@ impl Place<'_> {
                 all.sent
             ));
         }
+        if let Some((first, warmup)) = all.warmup_errors.values().next().zip(Some(all.warmup_error_count())) {
+            verdict.warnings.push(format!(
+                "{}: {warmup} errors in the warm-up, counted nowhere ({}): what is warm by then may not be what you meant to measure",
+                self.name(),
+                first.1
+            ));
+        }
         if all.served.is_some_and(|served| served.cpu.is_zero()) && all.completed > 0 {
             verdict.warnings.push(format!(
                 "{}: its process used no CPU time: is it the one that answers? (--pid, --spawn)",
@@ -363,6 +370,16 @@ pub fn show(nanos: f64) -> String {
         value if value < 99.95 => format!("{value:.1} {unit}"),
         value => format!("{value:.0} {unit}"),
     }
+}
+
+/// A rate by the second with at least three digits, and none that says nothing: `10000`, `12.5`, `0.5`.
+pub fn show_rate(rate: f64) -> String {
+    if !rate.is_finite() || rate <= 0.0 {
+        return "0".to_owned();
+    }
+    let digits = (2.0 - rate.log10().floor()).max(0.0) as usize;
+    let shown = format!("{rate:.digits$}");
+    if shown.contains('.') { shown.trim_end_matches('0').trim_end_matches('.').to_owned() } else { shown }
 }
 
 #[cfg(test)]

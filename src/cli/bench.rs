@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{IsTerminal as _, Read as _, Write},
+    net::IpAddr,
     num::NonZeroUsize,
     path::PathBuf,
     time::{Duration, SystemTime},
@@ -26,10 +27,9 @@ use super::{
 };
 use crate::{
     bench::{
-        Endpoint, Part, Payload, Plan, Process,
-        document::SCHEMA,
-        floor,
+        Endpoint, Part, Payload, Plan, Process, floor,
         plan::{Arrivals, Load, Pace, Scenario, Span},
+        run::Run,
         sweep,
     },
     proto::Settings,
@@ -60,7 +60,7 @@ pub(super) fn command() -> Command {
             "With --rate the loop is open: each message has its time, and latency counts from there, whatever the server does. \
              Without it the loop is closed: each answer triggers the next message, which hides what a slow server makes others wait.\n\n\
              Several URLs are taken in turn over --rounds and compared. Ctrl-C ends the run and prints what there is. \
-             Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing could be reached, 4 the run is invalid.",
+             Exit codes: 0 measured, 1 a check failed, 2 usage, 3 nothing was reached or answered rightly, 4 the run is invalid.",
         )
         .arg(url.required(false).required_unless_present_any(["calibrate", "print-schema"]).num_args(1..).action(ArgAction::Append).help("ws:// or wss://; several are compared"))
         .args(load_args())
@@ -162,7 +162,7 @@ fn target_args() -> [Arg; 7] {
             .action(ArgAction::Append)
             .help("Connect from this address, or these in turn: 127.0.0.2-127.0.0.9; one has some 28,000 ports"),
         option("header", "LINE").value_parser(units::header).action(ArgAction::Append).help("Send a further header: \"Name: value\""),
-        option("subprotocol", "NAME").action(ArgAction::Append).help("Offer a subprotocol"),
+        option("subprotocol", "NAME").value_parser(units::subprotocol).action(ArgAction::Append).help("Offer a subprotocol"),
         option("name", "NAME").action(ArgAction::Append).help("What to call a target in tables; the first is the first URL's, and so on"),
         option("reference", "TARGET").help("The target that the others are compared to, by its number from 1, its name or its URL [default: the first]"),
         option("pid", "PID")
@@ -273,7 +273,20 @@ fn endpoint(peer: &Peer, matches: &ArgMatches) -> Result<Endpoint, Error> {
     config.sources = matches.get_many::<Vec<_>>("source").into_iter().flatten().flatten().copied().collect();
     config.headers = matches.get_many::<(String, String)>("header").into_iter().flatten().cloned().collect();
     config.subprotocols = matches.get_many::<String>("subprotocol").into_iter().flatten().cloned().collect();
-    Ok(Endpoint { target: peer.resolve(LOOKUP)?, config, process: None })
+    let (names, target) = (&config.subprotocols, peer.resolve(LOOKUP)?);
+    if let Some((_, twice)) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|one| one == *name))
+    {
+        return Err(Error::Setting(format!("wslab: --subprotocol {twice}: given twice")));
+    }
+    let reaches = |source: &IpAddr| target.addrs().iter().any(|addr| addr.is_ipv4() == source.is_ipv4());
+    if let Some(source) = config.sources.iter().find(|source| !reaches(source)) {
+        let family = if source.is_ipv4() { "IPv6" } else { "IPv4" };
+        return Err(Error::Setting(format!(
+            "wslab: --source {source}: the target {} has {family} addresses only: give one of this machine's that is {family}",
+            peer.url
+        )));
+    }
+    Ok(Endpoint { target, config, process: None })
 }
 
 /// Runs the command.
@@ -283,8 +296,7 @@ pub(super) fn bench(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32, Error> {
-    if matches.get_flag("print-schema") {
-        let _ = out.write_all(SCHEMA.as_bytes());
+    if bench_output::prints_schema(matches, out) {
         return Ok(EXIT_OK);
     }
     let output = Output::from(matches)?;
@@ -314,19 +326,26 @@ pub(super) fn bench(
     output.fits(&run)?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
-    let until = matches.get_one::<Until>("until").copied();
-    let parts =
-        sweep(&plan, &endpoints, explain, &mut progress, &mut |parts| until.is_some_and(|until| until.holds(parts)))
-            .map_err(failed)?;
+    let until = matches.get_one::<Until>("until");
+    let mut reached = None;
+    let mut is_over = |parts: &[Part]| {
+        reached = until.and_then(|until| until.reached(parts));
+        reached.is_some()
+    };
+    let parts = sweep(&plan, &endpoints, explain, &mut progress, &mut is_over).map_err(failed)?;
     drop(progress);
-    if let Some(unreached) = unreached(&parts, &urls).filter(|_| !interrupt.seen()) {
-        return Err(unreached);
-    }
+    let unreached = unreached(&parts, &urls).filter(|_| !interrupt.seen());
     if parts.is_empty() {
         return Ok(EXIT_INTERRUPTED);
     }
-    let run = bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen());
-    output.conclude(&run, bench_output::may_paint(no_color), out, err)
+    let until = until.map(|until| until.told(reached));
+    let run = Run { until, ..bench_record::complete(run, &plan, floor.as_ref(), parts, interrupt.seen()) };
+    let color = bench_output::may_paint(no_color);
+    let Some(unreached) = unreached else { return output.conclude(&run, color, out, err) };
+    if let Err(trouble) = output.publish_failed(&run, color, out, err) {
+        let _ = writeln!(err, "{trouble}");
+    }
+    Err(unreached)
 }
 
 /// Where nothing was measured, the first reason.
@@ -334,10 +353,8 @@ fn unreached(parts: &[Part], urls: &[String]) -> Option<Error> {
     if parts.iter().any(|part| part.measured.completed > 0) {
         return None;
     }
-    let (target, words) = parts.iter().find_map(|part| {
-        let (_, words) = part.measured.errors.values().next()?;
-        Some((part.target, words))
-    })?;
+    let (target, words) =
+        parts.iter().find_map(|part| Some((part.target, part.measured.errors_by_kind().next()?.first)))?;
     let url = urls.get(target).map_or("", String::as_str);
     Some(Error::Unreached(format!("wslab: cannot measure {url}: {words}")))
 }

@@ -4,7 +4,12 @@ use std::{io::Write, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::bench::{Measured, figures::Percentile, floor::Calibration, verdict::show};
+use crate::bench::{
+    Measured,
+    figures::{Errors, Percentile},
+    floor::Calibration,
+    verdict::show,
+};
 
 /// Prints it. A stdout that is gone ends nothing.
 pub(super) fn tell(out: &mut dyn Write, calibration: &Calibration) {
@@ -35,9 +40,9 @@ fn text(calibration: &Calibration) -> String {
     }
     text += &format!("a clock reading: {}\n", show(clock.as_nanos() as f64));
     for measured in [closed, paced, pipelined] {
-        let Measured { generator, errors, .. } = measured;
-        for (count, words) in errors.values() {
-            text += &format!("{count} errors: {words}\n");
+        let Measured { generator, .. } = measured;
+        for Errors { count, first, .. } in measured.errors_by_kind() {
+            text += &format!("{count} errors: {first}\n");
         }
         if generator.run_queue > generator.wall / 10 && generator.wall > Duration::ZERO {
             let share = 100.0 * generator.run_queue.as_secs_f64() / generator.wall.as_secs_f64();

@@ -15,9 +15,9 @@ use super::{
 };
 use crate::bench::{
     assertion::Assertion,
-    document::{DOCUMENT_BYTES_MAX, Document},
+    document::{DOCUMENT_BYTES_MAX, Document, SCHEMA},
     export,
-    outcome::{Checks, Exit, conclude},
+    outcome::{Checks, Conclusion, Exit, conclude},
     run::Run,
 };
 
@@ -80,6 +80,15 @@ pub(super) fn args() -> [Arg; 11] {
             .help("Take a run that can not be believed none the less, and do not exit 4"),
     ]
     .map(|arg| arg.help_heading("Results"))
+}
+
+/// Prints the schema if that was asked for, and says whether. A stdout that is gone ends nothing.
+pub(super) fn prints_schema(matches: &ArgMatches, out: &mut dyn Write) -> bool {
+    let asked = matches.get_flag("print-schema");
+    if asked {
+        let _ = out.write_all(SCHEMA.as_bytes());
+    }
+    asked
 }
 
 fn margin(text: &str) -> Result<f64, &'static str> {
@@ -186,21 +195,8 @@ impl Output {
         out: &mut dyn Write,
         err: &mut dyn Write,
     ) -> Result<i32, Error> {
-        let conclusion = conclude(run, &self.checks).map_err(|error| Error::Setting(format!("wslab: {error}")))?;
-        let has_export = |(_, path): &(Form, Option<PathBuf>)| path.as_deref().is_some_and(is_stdout);
-        let printed = match self.format {
-            // Whoever reads an export there reads that alone.
-            Format::Text if self.exports.iter().any(has_export) => {
-                let _ = write!(err, "{}", bench_text::render(run, &conclusion, Style { color: false }));
-                Ok(())
-            }
-            Format::Text => print(out, bench_text::render(run, &conclusion, Style { color }).as_bytes()),
-            Format::Json => print(out, &Form::Json.render(run)?),
-        };
-        let mut trouble = printed.err();
-        for (form, path) in self.exports.iter().filter_map(|(form, path)| Some((*form, path.as_ref()?))) {
-            trouble = form.render(run).and_then(|octets| write(path, &octets, out)).err().or(trouble);
-        }
+        let conclusion = self.judge(run)?;
+        let mut trouble = self.publish(run, &conclusion, color, out, err).err();
         let is_taken = conclusion.verdict.is_valid() || self.checks.allow_invalid;
         if let Some(path) = self.save_baseline.as_ref().filter(|_| is_taken) {
             let kept = folder_for(path).and_then(|()| write(path, &Form::Json.render(run)?, out));
@@ -231,6 +227,56 @@ impl Output {
             Exit::CheckFailed => EXIT_CHECK_FAILED,
             Exit::Invalid => EXIT_INVALID,
         })
+    }
+
+    /// What there is of a run that measured nothing: its errors and counts, where they were asked for. Nothing to check or to
+    /// keep as a baseline.
+    pub(super) fn publish_failed(
+        &self,
+        run: &Run,
+        color: bool,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Error> {
+        if self.format == Format::Text && run.pieces.iter().all(|piece| piece.measured.sent == 0) {
+            // A table of nothing says less than the one line to come.
+            return self.export(run, out);
+        }
+        self.publish(run, &self.judge(run)?, color, out, err)
+    }
+
+    fn judge(&self, run: &Run) -> Result<Conclusion, Error> {
+        conclude(run, &self.checks).map_err(|error| Error::Setting(format!("wslab: {error}")))
+    }
+
+    /// Prints and writes all there is to, whatever fails; the last failure is returned.
+    fn publish(
+        &self,
+        run: &Run,
+        conclusion: &Conclusion,
+        color: bool,
+        out: &mut dyn Write,
+        err: &mut dyn Write,
+    ) -> Result<(), Error> {
+        let has_export = |(_, path): &(Form, Option<PathBuf>)| path.as_deref().is_some_and(is_stdout);
+        let printed = match self.format {
+            // Whoever reads an export there reads that alone.
+            Format::Text if self.exports.iter().any(has_export) => {
+                let _ = write!(err, "{}", bench_text::render(run, conclusion, Style { color: false }));
+                Ok(())
+            }
+            Format::Text => print(out, bench_text::render(run, conclusion, Style { color }).as_bytes()),
+            Format::Json => print(out, &Form::Json.render(run)?),
+        };
+        self.export(run, out).and(printed)
+    }
+
+    fn export(&self, run: &Run, out: &mut dyn Write) -> Result<(), Error> {
+        let mut trouble = None;
+        for (form, path) in self.exports.iter().filter_map(|(form, path)| Some((*form, path.as_ref()?))) {
+            trouble = form.render(run).and_then(|octets| write(path, &octets, out)).err().or(trouble);
+        }
+        trouble.map_or(Ok(()), Err)
     }
 }
 

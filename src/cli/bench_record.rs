@@ -34,6 +34,7 @@ pub(super) fn begin(matches: &ArgMatches, plan: &Plan, endpoints: &[Endpoint]) -
         reference: 0,
         interleaved: endpoints.len() > 1,
         phases: phases(plan),
+        until: None,
         pieces: Vec::new(),
     };
     if let Some(wanted) = matches.get_one::<String>("reference") {

@@ -7,12 +7,12 @@ use hdrhistogram::Histogram;
 use crate::bench::{
     comparison::{Comparison, Metric, compare},
     export::html::kinds,
-    figures::{Cell, Percentile, Summary},
+    figures::{Cell, Errors, Percentile, Summary},
     measured::Measured,
     outcome::{Change, Conclusion},
     run::Run,
     stats::{Difference, Ratio, rounds_needed},
-    verdict::{percent, show},
+    verdict::{percent, show, show_rate},
 };
 
 /// No line is longer, unless a word is.
@@ -67,6 +67,10 @@ pub(super) fn render(run: &Run, conclusion: &Conclusion, style: Style) -> String
         comparison(run, &compared, style, &mut text);
         let changes: Vec<&Change> = conclusion.changes.iter().filter(|change| change.phase == phase).collect();
         baseline(run, &changes, style, &mut text);
+    }
+    if let Some(end) = run.ramp_end() {
+        text.push_str(&wrapped(&plain(&end), 0));
+        text.push('\n');
     }
     if let Some(floor) = &run.floor {
         let of =
@@ -126,8 +130,9 @@ fn target(run: &Run, cell: &Cell, style: Style, text: &mut String) {
     for line in costs(all) {
         text.push_str(&wrapped(&line, 2));
     }
-    for (kind, count, first) in all.errors_by_kind() {
-        let line = format!("{count} × {}: {}", kind.name(), plain(first));
+    for Errors { warmup, kind, count, first } in all.errors_by_kind() {
+        let place = if warmup { "in the warm-up, not counted: " } else { "" };
+        let line = format!("{place}{count} × {}: {}", kind.name(), plain(first));
         text.push_str(&style.bad(&wrapped(&line, 2)));
     }
     text.push('\n');
@@ -159,10 +164,10 @@ fn bars(histogram: &Histogram<u64>) -> Option<(String, f64, f64)> {
 fn costs(all: &Measured) -> Vec<String> {
     let mut rates = Vec::new();
     if let Some(wanted) = all.wanted_rate {
-        rates.push(format!("{wanted:.0}/s wanted"));
+        rates.push(format!("{}/s wanted", show_rate(wanted)));
     }
-    rates.extend(all.sent_rate().map(|rate| format!("{rate:.0}/s sent")));
-    rates.extend(all.achieved_rate().map(|rate| format!("{rate:.0}/s answered")));
+    rates.extend(all.sent_rate().map(|rate| format!("{}/s sent", show_rate(rate))));
+    rates.extend(all.achieved_rate().map(|rate| format!("{}/s answered", show_rate(rate))));
     rates.push(match all.error_count() {
         0 => "no errors".to_owned(),
         count => format!("{count} error{}", plural(count)),
@@ -328,6 +333,7 @@ mod tests {
     fn a_report_says_everything_within_a_hundred_columns() {
         let mut values = (1u64..).map(|n| 40_000 + n * 7_919 % 90_000);
         let mut broken = open_loop(2_000, || values.next().unwrap());
+        broken.warmup_errors.insert(ErrorKind::WrongEcho, (2, "differs".to_owned()));
         broken.errors.insert(ErrorKind::Closed, (3, format!("the peer closed {}", "with many words ".repeat(12))));
         let mut run = run_of(vec![vec![broken; 10], vec![open_loop(2_000, || 50_000); 10]]);
         run.targets[1].name = format!("ws://127.0.0.1/{}", "long/".repeat(40));
@@ -346,6 +352,8 @@ mod tests {
             "█",
             "10000/s wanted, 10000/s sent, 10000/s answered",
             "30 × closed: the peer closed",
+            "in the warm-up, not counted: 20 × wrong_echo: differs",
+            ": 20 errors in the warm-up",
             "25.0 % of a core",
             "20.0 µs CPU a message",
             "peak memory 5.0 MiB, 512 B a connection",
@@ -370,6 +378,15 @@ mod tests {
         let text = text_of(&run_of(vec![vec![nothing()], vec![nothing()]]));
         assert!(text.contains("INVALID") && !text.contains("NaN"), "{text}");
         assert_eq!(text_of(&run_of(vec![])), "VALID\n");
+    }
+
+    #[test]
+    fn a_slow_rate_is_not_shown_as_none() {
+        let mut slow = open_loop(2_000, || 50_000);
+        slow.wall = Duration::from_secs(4_000);
+        slow.wanted_rate = Some(0.5);
+        let text = text_of(&run_of(vec![vec![slow]]));
+        assert!(text.contains("0.5/s wanted, 0.5/s sent, 0.5/s answered"), "{text}");
     }
 
     #[test]

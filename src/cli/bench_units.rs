@@ -3,6 +3,10 @@
 use std::{net::IpAddr, num::NonZeroUsize};
 
 use super::units::parse_size;
+use crate::proto::handshake::{
+    Request,
+    token::{is_field_value, is_token},
+};
 
 /// The largest message: what the core takes by default.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 16 << 20;
@@ -97,12 +101,26 @@ pub(super) fn sources(text: &str) -> Result<Vec<IpAddr>, String> {
     }
 }
 
-/// `Name: value`.
-pub(super) fn header(text: &str) -> Result<(String, String), &'static str> {
-    match text.split_once(':') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.trim().to_owned())),
-        _ => Err("expected \"Name: value\""),
+/// `Name: value`, as the handshake takes it beside its own headers.
+pub(super) fn header(text: &str) -> Result<(String, String), String> {
+    let expected = || "expected \"Name: value\" in printable ASCII".to_owned();
+    let (name, value) = text.split_once(':').map(|(name, value)| (name, value.trim())).ok_or_else(expected)?;
+    if !is_token(name.as_bytes()) || !is_field_value(value.as_bytes()) {
+        return Err(expected());
     }
+    let request = Request { headers: &[(name, value)], ..Request::default() };
+    request.write(&mut Vec::new()).map_err(|_| {
+        format!(
+            "the handshake writes {name} itself, or goes without: leave it out (the URL says the host, --subprotocol \
+             and --deflate what is offered)"
+        )
+    })?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// One subprotocol (RFC 6455 §4.1, 10).
+pub(super) fn subprotocol(text: &str) -> Result<String, &'static str> {
+    is_token(text.as_bytes()).then(|| text.to_owned()).ok_or("expected a token such as \"chat.v1\", one an option")
 }
 
 #[cfg(test)]
@@ -179,6 +197,19 @@ mod tests {
             assert!(sources(text).is_err(), "{text:?}");
         }
         assert_eq!(header("Authorization: Bearer x:y").unwrap(), ("Authorization".to_owned(), "Bearer x:y".to_owned()));
-        assert!(header("none").is_err() && header(": x").is_err());
+        assert_eq!(header("X-Empty:").unwrap(), ("X-Empty".to_owned(), String::new()));
+        for text in [
+            "none",
+            ": x",
+            "a b: x",
+            "X: \u{e4}",
+            "X: a\r\nY: b",
+            "HOST: x",
+            "Upgrade: h2c",
+            "Sec-WebSocket-Version: 8",
+        ] {
+            assert!(header(text).is_err(), "{text:?}");
+        }
+        assert!(subprotocol("chat.v1").is_ok() && subprotocol("a, b").is_err() && subprotocol("").is_err());
     }
 }

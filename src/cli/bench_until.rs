@@ -2,15 +2,20 @@
 
 use std::time::Duration;
 
-use super::units::parse_duration;
-use crate::bench::{Part, histogram};
+use hdrhistogram::Histogram;
 
-/// A percentile that has samples enough behind it has so many beyond it.
-const SAMPLES_BEYOND: f64 = 10.0;
+use super::units::parse_duration;
+use crate::bench::{
+    Part,
+    figures::{SAMPLES_BEYOND, sum_of},
+    run::{self, Reached},
+};
 
 /// A latency that is too long.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Until {
+    /// `p99>15ms`.
+    condition: String,
     /// 1 is the maximum.
     quantile: f64,
     over: Duration,
@@ -26,25 +31,36 @@ pub(super) fn parse(text: &str) -> Result<Until, &'static str> {
         _ => return Err(EXPECTED),
     };
     let over = parse_duration(over.trim()).ok_or(EXPECTED)?;
-    Ok(Until { quantile, over })
+    let condition = text.split_whitespace().collect();
+    Ok(Until { condition, quantile, over })
 }
 
 impl Until {
-    /// Whether it is so for a target in these parts of a phase. A percentile with too few samples beyond it is not.
-    pub(super) fn holds(&self, parts: &[Part]) -> bool {
+    /// Whether it is so for a target in these parts of a phase, and for which the most. A percentile with too few samples
+    /// beyond it is not.
+    pub(super) fn reached(&self, parts: &[Part]) -> Option<Reached> {
+        let phase = parts.first()?.phase;
         let targets = parts.iter().map(|part| part.target).max().map_or(0, |last| last + 1);
-        (0..targets).any(|target| {
-            let mut all = histogram();
-            for part in parts.iter().filter(|part| part.target == target) {
-                let measured = &part.measured;
-                let latency = if measured.wanted_rate.is_some() { &measured.response } else { &measured.service };
-                // Both have the same bounds.
-                let _ = all.add(latency);
-            }
-            let beyond = all.len() as f64 * (1.0 - self.quantile);
-            let enough = !all.is_empty() && (self.quantile >= 1.0 || beyond >= SAMPLES_BEYOND - 1e-6);
-            enough && Duration::from_nanos(all.value_at_quantile(self.quantile)) > self.over
-        })
+        let found = (0..targets).filter_map(|target| {
+            let of_target = parts.iter().filter(|part| part.target == target);
+            let all = sum_of(of_target.map(|part| part.measured.latency()));
+            let latency_ns = self.of(&all).filter(|&latency| Duration::from_nanos(latency) > self.over)?;
+            Some(Reached { target, phase, latency_ns })
+        });
+        found.max_by_key(|reached| reached.latency_ns)
+    }
+
+    /// As for a percentile of a report: see [`Percentile::of`](crate::bench::figures::Percentile::of).
+    fn of(&self, all: &Histogram<u64>) -> Option<u64> {
+        let beyond = all.len() as f64 * (1.0 - self.quantile);
+        let enough = !all.is_empty() && (self.quantile >= 1.0 || beyond >= SAMPLES_BEYOND as f64 - 1e-6);
+        let half = if self.quantile >= 1.0 { 0.0 } else { 0.5 / all.len() as f64 };
+        enough.then(|| all.value_at_quantile(self.quantile - half).min(all.max()))
+    }
+
+    /// As a result has it.
+    pub(super) fn told(&self, reached: Option<Reached>) -> run::Until {
+        run::Until { condition: self.condition.clone(), reached }
     }
 }
 
@@ -55,9 +71,14 @@ mod tests {
 
     #[test]
     fn a_percentile_or_the_maximum_over_a_duration() {
-        assert_eq!(parse("p99>15ms"), Ok(Until { quantile: 0.99, over: Duration::from_millis(15) }));
-        assert_eq!(parse("p99.9 > 1s"), Ok(Until { quantile: 99.9 / 100.0, over: Duration::from_secs(1) }));
-        assert_eq!(parse("max>2s"), Ok(Until { quantile: 1.0, over: Duration::from_secs(2) }));
+        for (text, condition, quantile, millis) in [
+            ("p99>15ms", "p99>15ms", 0.99, 15),
+            ("p99.9 > 1s", "p99.9>1s", 99.9 / 100.0, 1_000),
+            ("max>2s", "max>2s", 1.0, 2_000),
+        ] {
+            let over = Duration::from_millis(millis);
+            assert_eq!(parse(text), Ok(Until { condition: condition.to_owned(), quantile, over }));
+        }
         for text in ["p99", "p99<1s", "p100>1s", "p0>1s", "p>1s", "mean>1s", "p99>15", "pNaN>1s", ""] {
             assert!(parse(text).is_err(), "{text:?}");
         }
@@ -73,7 +94,7 @@ mod tests {
                 nanos += step;
                 nanos
             });
-            Part { target, phase: 0, round, measured }
+            Part { target, phase: 3, round, measured }
         };
         let parts = [part(0, 0), part(1, 0), part(1, 1), part(0, 1)];
         for (text, expected) in [
@@ -86,8 +107,12 @@ mod tests {
             // Of 2,000 samples two lie beyond it.
             ("p99.9>1us", false),
         ] {
-            assert_eq!(parse(text).unwrap().holds(&parts), expected, "{text}");
+            let reached = parse(text).unwrap().reached(&parts);
+            assert_eq!(reached.is_some(), expected, "{text}: {reached:?}");
+            // Both are too slow for some: the slower one is told.
+            assert!(reached.is_none_or(|reached| (reached.target, reached.phase) == (1, 3)), "{text}: {reached:?}");
         }
-        assert!(!parse("max>1ns").unwrap().holds(&[]));
+        assert_eq!(parse("p50>1us").unwrap().reached(&parts).map(|reached| reached.latency_ns), Some(500_223));
+        assert_eq!(parse("max>1ns").unwrap().reached(&[]), None);
     }
 }

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::bench::{
     assertion::find_target,
-    document::{Document, SCHEMA},
-    merge::{beside, merge},
+    document::Document,
+    merge::{Unlike, beside, merge},
     run::Run,
 };
 
@@ -29,7 +29,7 @@ pub(super) fn command() -> Command {
         .after_help(
             "One file is printed again. Several are put side by side as different targets and compared. With --merge they are \
              added: histograms are added, not averaged, so the percentiles are those of all samples. Files that overlap in \
-             time are one load from several machines, whose rates are added; others are further rounds.\n\n\
+             time are one load from several machines, whose rates are added; others are further rounds of the same load.\n\n\
              Exit codes: 0 done, 1 a check failed, 2 usage, 3 a file cannot be read or written, 4 the run is invalid.",
         )
         .arg(
@@ -57,8 +57,7 @@ pub(super) fn report(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<i32, Error> {
-    if matches.get_flag("print-schema") {
-        let _ = out.write_all(SCHEMA.as_bytes());
+    if bench_output::prints_schema(matches, out) {
         return Ok(EXIT_OK);
     }
     let output = Output::from(matches)?;
@@ -103,18 +102,21 @@ fn merged(files: &[&PathBuf], runs: Vec<(String, Run)>) -> Result<Run, Error> {
                 path.display()
             )));
         }
-        let is_alike = first.as_ref().is_some_and(|first| {
-            let open = |run: &Run| run.pieces.iter().map(|piece| piece.measured.wanted_rate.is_some()).next();
-            open(first) == open(run) || open(first).is_none() || open(run).is_none()
-        });
-        if !is_alike {
-            return Err(Error::Setting(format!(
-                "wslab: {}: an open loop and a closed one do not add up: leave --merge out to put them side by side",
-                path.display()
-            )));
-        }
     }
-    merge(runs.into_iter().map(|(_, run)| run).collect()).ok_or_else(nothing)
+    let path = |index: usize| files.get(index).map_or_else(String::new, |path| path.display().to_string());
+    merge(runs.into_iter().map(|(_, run)| run).collect())
+        .map_err(|unlike| not_added(&unlike, path))?
+        .ok_or_else(nothing)
+}
+
+fn not_added(unlike: &Unlike, path: impl Fn(usize) -> String) -> Error {
+    let why = match unlike {
+        Unlike::Setting { from, name, ours, theirs, .. } => {
+            format!("it was made with {name} {ours}, and {} with {theirs}", path(*from))
+        }
+        other => other.to_string(),
+    };
+    Error::Setting(format!("wslab: {}: {why}: leave --merge out to put them side by side", path(unlike.run())))
 }
 
 fn put_beside(runs: Vec<(String, Run)>) -> Result<Run, Error> {

@@ -17,7 +17,11 @@ use std::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tempfile::TempDir;
 
-use super::{PATIENCE, client::Door};
+use super::{
+    PATIENCE,
+    client::{Client, Door},
+    wire::PEER,
+};
 
 /// A command line with an environment of its own: nothing of the machine's settings gets in, and the local CA is made in a
 /// folder that goes with the test.
@@ -42,6 +46,16 @@ pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// It ended with this code and one line on stderr that says this.
+    #[track_caller]
+    pub(crate) fn expect_refusal(&self, code: i32, said: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
+        assert!(self.stderr.contains(said), "{said:?} in {self:?}");
+    }
 }
 
 impl Process {
@@ -70,6 +84,18 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process still runs");
+    }
+
+    /// Asks a server for its end. Each of its clients is told, answers, and sees TCP end; then the process is gone.
+    #[track_caller]
+    pub(crate) fn expect_drain(self, clients: Vec<Client>) {
+        self.signal(Signal::TERM);
+        for mut client in clients {
+            assert_eq!(client.frame().close_code(), Some(1001));
+            client.send(&PEER.close(1001));
+            client.expect_end();
+        }
+        assert_eq!(self.wait().code, Some(0));
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -123,7 +149,15 @@ impl Process {
 
     /// The next line on stdout.
     pub(crate) fn stdout_line(&mut self) -> String {
-        self.stdout.line_with("").unwrap_or_else(|seen| panic!("no line on stdout, {seen:?}: {}", self.stderr.so_far()))
+        self.stdout_line_with("")
+    }
+
+    /// Waits for a line on stdout that holds `word`.
+    pub(crate) fn stdout_line_with(&mut self, word: &str) -> String {
+        let line = self.stdout.line_with(word);
+        line.unwrap_or_else(|seen| {
+            panic!("no line with {word:?} on stdout:\n{seen}\nstderr:\n{}", self.stderr.so_far())
+        })
     }
 
     /// Waits for a line on stderr that holds `word`.

@@ -12,7 +12,10 @@ mod write;
 
 use serde::{Deserialize, Serialize};
 
-use super::run::Run;
+use super::{
+    fingerprint::Fingerprint,
+    run::{Phase, Run, Target, Until, Workload},
+};
 pub use read::DocumentError;
 
 /// What a document says it is.
@@ -29,13 +32,14 @@ pub struct Document {
     began_unix_us: u64,
     elapsed_ns: u64,
     interrupted: bool,
-    workload: parts::Workload,
-    machines: Vec<parts::Machine>,
+    workload: Workload,
+    machines: Vec<Fingerprint>,
     floor: Option<parts::Floor>,
-    targets: Vec<parts::Target>,
+    targets: Vec<Target>,
     reference: usize,
     interleaved: bool,
-    phases: Vec<parts::Phase>,
+    phases: Vec<Phase>,
+    until: Option<Until>,
     #[serde(skip_deserializing)]
     results: Vec<parts::Result>,
     #[serde(skip_deserializing)]

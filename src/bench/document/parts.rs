@@ -1,35 +1,8 @@
-//! The members of a document, as they are written. Documented in the JSON Schema.
+//! The members of a document that are written in another form than a run holds them. Documented in the JSON Schema.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Workload {
-    pub rounds: u32,
-    pub random_arrivals: bool,
-    pub settings: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Machine {
-    pub host: Option<String>,
-    pub cpu: Option<String>,
-    pub cores: usize,
-    pub memory_bytes: Option<u64>,
-    pub kernel: Option<String>,
-    pub architecture: String,
-    pub load: Option<f64>,
-    pub governor: Option<String>,
-    pub clock_source: Option<String>,
-    pub virtualisation: Option<String>,
-    pub open_files_max: Option<u64>,
-    pub port_range: Option<(u16, u16)>,
-    pub somaxconn: Option<u64>,
-    pub wslab_version: String,
-    pub wslab_commit: Option<String>,
-    pub debug_build: bool,
-}
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Floor {
@@ -38,21 +11,6 @@ pub(super) struct Floor {
     pub latency: Latency,
     pub lateness: Latency,
     pub cpu_per_message_ns: Option<u64>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Target {
-    pub name: String,
-    pub url: String,
-    pub pid: Option<u32>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Phase {
-    pub name: String,
-    pub scenario: String,
-    pub payload_bytes: Option<u64>,
-    pub connections: u64,
 }
 
 /// A histogram, and for those who do not read that what is in it.
@@ -127,6 +85,8 @@ pub(super) struct Measured {
     pub lateness: Latency,
     pub handshake: Latency,
     pub errors: Vec<Counted>,
+    #[serde(default)]
+    pub warmup_errors: Vec<Counted>,
     pub generator: Generator,
     pub served: Option<Served>,
 }

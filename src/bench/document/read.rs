@@ -9,9 +9,8 @@ use serde::Deserialize;
 
 use super::{Document, SCHEMA_NAME, codec, parts};
 use crate::bench::{
-    fingerprint::Fingerprint,
     measured::{ErrorKind, Interval, Measured, Served, Usage},
-    run::{Floor, Phase, Piece, Run, Target, Workload},
+    run::{Floor, Piece, Run},
 };
 
 /// Why a document is none.
@@ -75,62 +74,20 @@ fn run(document: Document) -> Result<Run, DocumentError> {
         began: moment(document.began_unix_us),
         elapsed: Duration::from_nanos(document.elapsed_ns),
         interrupted: document.interrupted,
-        workload: Workload {
-            rounds: document.workload.rounds,
-            random_arrivals: document.workload.random_arrivals,
-            settings: document.workload.settings,
-        },
-        machines: document.machines.into_iter().map(machine).collect(),
+        workload: document.workload,
+        machines: document.machines,
         floor,
-        targets: document
-            .targets
-            .into_iter()
-            .map(|target| Target { name: target.name, url: target.url, pid: target.pid })
-            .collect(),
+        targets: document.targets,
         reference: document.reference,
         interleaved: document.interleaved,
-        phases: document
-            .phases
-            .into_iter()
-            .map(|phase| Phase {
-                name: phase.name,
-                scenario: phase.scenario,
-                payload_bytes: phase.payload_bytes,
-                connections: phase.connections,
-            })
-            .collect(),
+        phases: document.phases,
+        until: document.until,
         pieces: document.pieces.into_iter().map(piece).collect::<Result<_, _>>()?,
     })
 }
 
-fn machine(machine: parts::Machine) -> Fingerprint {
-    Fingerprint {
-        host: machine.host,
-        cpu: machine.cpu,
-        cores: machine.cores,
-        memory_bytes: machine.memory_bytes,
-        kernel: machine.kernel,
-        architecture: machine.architecture,
-        load: machine.load,
-        governor: machine.governor,
-        clock_source: machine.clock_source,
-        virtualisation: machine.virtualisation,
-        open_files_max: machine.open_files_max,
-        port_range: machine.port_range,
-        somaxconn: machine.somaxconn,
-        wslab_version: machine.wslab_version,
-        wslab_commit: machine.wslab_commit,
-        debug_build: machine.debug_build,
-    }
-}
-
 fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
     let measured = piece.measured;
-    let mut errors = BTreeMap::new();
-    for one in measured.errors {
-        let kind = ErrorKind::ALL.into_iter().find(|kind| kind.name() == one.kind);
-        errors.insert(kind.ok_or(DocumentError::Incoherent("an error is of an unknown kind"))?, (one.count, one.first));
-    }
     let mut series = Vec::with_capacity(piece.series.len());
     for one in piece.series {
         series.push(Interval {
@@ -161,7 +118,8 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             lateness: histogram(&measured.lateness.histogram)?,
             handshake: histogram(&measured.handshake.histogram)?,
             series,
-            errors,
+            errors: counted(measured.errors)?,
+            warmup_errors: counted(measured.warmup_errors)?,
             generator: Usage {
                 cpu: Duration::from_nanos(measured.generator.cpu_ns),
                 wall: Duration::from_nanos(measured.generator.wall_ns),
@@ -175,6 +133,14 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             }),
         },
     })
+}
+
+fn counted(errors: Vec<parts::Counted>) -> Result<BTreeMap<ErrorKind, (u64, String)>, DocumentError> {
+    let of_kind = |one: parts::Counted| {
+        let kind = ErrorKind::ALL.into_iter().find(|kind| kind.name() == one.kind);
+        Ok((kind.ok_or(DocumentError::Incoherent("an error is of an unknown kind"))?, (one.count, one.first)))
+    };
+    errors.into_iter().map(of_kind).collect()
 }
 
 fn histogram(text: &str) -> Result<hdrhistogram::Histogram<u64>, DocumentError> {

@@ -7,7 +7,7 @@ use super::*;
 use crate::bench::{
     fingerprint::Fingerprint,
     measured::{ErrorKind, Interval, Measured, Served, Usage, histogram},
-    run::{Floor, Phase, Run},
+    run::{Floor, Phase, Reached, Run, Until},
     synthetic::{closed_loop, nothing, open_loop, run_of},
 };
 
@@ -28,10 +28,11 @@ fn check(run: &Run) {
         assert_eq!(one.measured.response, other.measured.response);
         assert_eq!(one.measured.series.len(), other.measured.series.len());
         assert_eq!(one.measured.errors, other.measured.errors);
+        assert_eq!(one.measured.warmup_errors, other.measured.warmup_errors);
         assert_eq!(one.measured.served, other.measured.served);
         assert_eq!(one.measured.wall, other.measured.wall);
     }
-    assert_eq!(run.machines, back.machines);
+    assert_eq!((&run.machines, &run.until), (&back.machines, &back.until));
     assert_eq!((&run.targets, &run.phases, &run.workload), (&back.targets, &back.phases, &back.workload));
 }
 
@@ -54,10 +55,41 @@ fn two_targets() -> Run {
 }
 
 #[test]
+fn where_a_ramp_ended_is_kept_and_older_results_have_none() {
+    let mut run = two_targets();
+    for reached in [None, Some(Reached { target: 1, phase: 0, latency_ns: 16_000_000 })] {
+        run.until = Some(Until { condition: "p99>15ms".to_owned(), reached });
+        check(&run);
+        let told = Document::parse(Document::of(&run).to_json().as_bytes()).unwrap().ramp_end();
+        let expected = match reached {
+            Some(_) => "the ramp ended at 64B, its first phase: p99>15ms: it was 16.0 ms with ws://127.0.0.1:9001/",
+            None => "the ramp went to its end, 64B: nowhere was p99>15ms",
+        };
+        assert_eq!(told.as_deref(), Some(expected));
+    }
+    let mut older: Value = serde_json::from_str(&Document::of(&run).to_json()).unwrap();
+    older.as_object_mut().unwrap().remove("until");
+    older["pieces"][0].as_object_mut().unwrap().remove("warmup_errors");
+    assert_eq!(errors_of(&older), Vec::<String>::new());
+    assert_eq!(Document::parse(older.to_string().as_bytes()).unwrap().until, None);
+    older["until"] = serde_json::json!({ "condition": "", "reached": { "target": 2, "phase": 0, "latency_ns": 1 } });
+    assert!(Document::parse(older.to_string().as_bytes()).unwrap_err().to_string().contains("points at nothing"));
+}
+
+#[test]
 fn a_run_becomes_a_document_of_the_schema_and_comes_back() {
     check(&two_targets());
     check(&run_of(vec![vec![nothing()]]));
     check(&run_of(vec![]));
+}
+
+#[test]
+fn a_load_that_is_no_number_is_null() {
+    let mut run = two_targets();
+    run.machines[0].load = Some(f64::NAN);
+    let back = Document::parse(Document::of(&run).to_json().as_bytes()).unwrap();
+    assert_eq!(back.machines[0].load, None);
+    check(&back);
 }
 
 #[test]
@@ -143,6 +175,11 @@ fn any_time() -> impl Strategy<Value = Duration> {
     prop_oneof![Just(Duration::ZERO), any::<u64>().prop_map(Duration::from_nanos)]
 }
 
+fn any_errors() -> impl Strategy<Value = std::collections::BTreeMap<ErrorKind, (u64, String)>> {
+    let kind = (0..ErrorKind::ALL.len()).prop_map(|at| ErrorKind::ALL[at]);
+    prop::collection::btree_map(kind, (any::<u64>(), "[^\\n]{0,20}"), 0..4)
+}
+
 prop_compose! {
     /// Anything, however odd: no samples, no time, more answers than messages.
     pub(crate) fn any_measured()(
@@ -150,7 +187,8 @@ prop_compose! {
         wanted_rate in prop_oneof![Just(None), Just(Some(0.0)), (0.0..1e9f64).prop_map(Some)],
         histograms in prop::collection::vec(any_histogram(), 5),
         times in prop::collection::vec(any_time(), 7),
-        errors in prop::collection::btree_map(0usize..9, (any::<u64>(), "[^\\n]{0,20}"), 0..4),
+        errors in any_errors(),
+        warmup_errors in any_errors(),
         served in any::<bool>(),
     ) -> Measured {
         let mut measured = nothing();
@@ -166,7 +204,8 @@ prop_compose! {
         measured.series = vec![Interval {
             begins: times[5], length: times[6], sent: counts[0], completed: counts[1], errors: counts[2], latency: histograms[4].clone(),
         }];
-        measured.errors = errors.into_iter().map(|(kind, error)| (ErrorKind::ALL[kind], error)).collect();
+        measured.errors = errors;
+        measured.warmup_errors = warmup_errors;
         measured
     }
 }

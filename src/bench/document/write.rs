@@ -1,6 +1,9 @@
 //! From a run to its document.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use hdrhistogram::Histogram;
 
@@ -8,8 +11,7 @@ use super::{Document, SCHEMA_NAME, codec, parts};
 use crate::bench::{
     comparison::compare,
     figures::{Cell, Percentile, Summary, nanos},
-    fingerprint::Fingerprint,
-    measured::{Interval, Measured},
+    measured::{ErrorKind, Interval, Measured},
     run::{Floor, Run},
     stats::Difference,
     verdict::Verdict,
@@ -21,30 +23,14 @@ pub(super) fn document(run: &Run) -> Document {
         began_unix_us: unix_us(run.began),
         elapsed_ns: nanos(run.elapsed),
         interrupted: run.interrupted,
-        workload: parts::Workload {
-            rounds: run.workload.rounds,
-            random_arrivals: run.workload.random_arrivals,
-            settings: run.workload.settings.clone(),
-        },
-        machines: run.machines.iter().map(machine).collect(),
+        workload: run.workload.clone(),
+        machines: run.machines.clone(),
         floor: run.floor.as_ref().map(floor),
-        targets: run
-            .targets
-            .iter()
-            .map(|target| parts::Target { name: target.name.clone(), url: target.url.clone(), pid: target.pid })
-            .collect(),
+        targets: run.targets.clone(),
         reference: run.reference,
         interleaved: run.interleaved,
-        phases: run
-            .phases
-            .iter()
-            .map(|phase| parts::Phase {
-                name: phase.name.clone(),
-                scenario: phase.scenario.clone(),
-                payload_bytes: phase.payload_bytes,
-                connections: phase.connections,
-            })
-            .collect(),
+        phases: run.phases.clone(),
+        until: run.until.clone(),
         results: Cell::all(run)
             .iter()
             .map(|cell| parts::Result {
@@ -87,27 +73,6 @@ pub(super) fn document(run: &Run) -> Document {
                 series: piece.measured.series.iter().map(interval).collect(),
             })
             .collect(),
-    }
-}
-
-fn machine(machine: &Fingerprint) -> parts::Machine {
-    parts::Machine {
-        host: machine.host.clone(),
-        cpu: machine.cpu.clone(),
-        cores: machine.cores,
-        memory_bytes: machine.memory_bytes,
-        kernel: machine.kernel.clone(),
-        architecture: machine.architecture.clone(),
-        load: machine.load.filter(|load| load.is_finite()),
-        governor: machine.governor.clone(),
-        clock_source: machine.clock_source.clone(),
-        virtualisation: machine.virtualisation.clone(),
-        open_files_max: machine.open_files_max,
-        port_range: machine.port_range,
-        somaxconn: machine.somaxconn,
-        wslab_version: machine.wslab_version.clone(),
-        wslab_commit: machine.wslab_commit.clone(),
-        debug_build: machine.debug_build,
     }
 }
 
@@ -154,10 +119,8 @@ fn measured(measured: &Measured) -> parts::Measured {
         service: latency(&measured.service),
         lateness: latency(&measured.lateness),
         handshake: latency(&measured.handshake),
-        errors: measured
-            .errors_by_kind()
-            .map(|(kind, count, first)| parts::Counted { kind: kind.name().to_owned(), count, first: first.to_owned() })
-            .collect(),
+        errors: counted(&measured.errors),
+        warmup_errors: counted(&measured.warmup_errors),
         generator: parts::Generator {
             cpu_ns: nanos(measured.generator.cpu),
             wall_ns: nanos(measured.generator.wall),
@@ -174,6 +137,16 @@ fn measured(measured: &Measured) -> parts::Measured {
             bytes_per_connection: measured.bytes_per_connection(),
         }),
     }
+}
+
+fn counted(errors: &BTreeMap<ErrorKind, (u64, String)>) -> Vec<parts::Counted> {
+    let all = errors.iter();
+    all.map(|(kind, (count, first))| parts::Counted {
+        kind: kind.name().to_owned(),
+        count: *count,
+        first: first.clone(),
+    })
+    .collect()
 }
 
 fn interval(interval: &Interval) -> parts::Interval {

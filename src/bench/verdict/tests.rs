@@ -141,6 +141,24 @@ fn times_are_shown_in_the_unit_that_suits_them() {
 }
 
 #[test]
+fn rates_are_shown_with_three_digits_and_never_as_none() {
+    for (rate, expected) in [
+        (0.0, "0"),
+        (0.001, "0.001"),
+        (0.5, "0.5"),
+        (1.0, "1"),
+        (2.345, "2.35"),
+        (9.999, "10"),
+        (99.96, "100"),
+        (150.2, "150"),
+        (10_000.4, "10000"),
+        (1e-9, "0.000000001"),
+    ] {
+        assert_eq!(show_rate(rate), expected, "{rate}");
+    }
+}
+
+#[test]
 fn a_process_that_did_nothing_is_hardly_the_server() {
     let run = with(open_loop(2_000, || 50_000), |m| m.served.as_mut().unwrap().cpu = Duration::ZERO);
     let verdict = Verdict::of(&run);

@@ -95,37 +95,38 @@ impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Scrape { metrics, log_lines_dropped } = &self.scrape;
         let (sessions, flow) = (&metrics.sessions, &metrics.flow);
+        use MetricType::{Counter, Gauge};
         let mut pen = Pen { encoder: &mut encoder, exposition: self.exposition };
-        pen.gauge("build_info", None, "The version that runs.", [(Some(("version", env!("CARGO_PKG_VERSION"))), 1)])?;
-        pen.gauge("loops", None, "Event loops.", only(metrics.loops))?;
-        pen.gauge("loops_late", None, "Event loops that were too busy to report in time; their numbers are from before.", only(metrics.loops_late))?;
-        pen.gauge("connections", None, "Connections held, by state; proxy_header is before opening, which includes the TLS handshake; closing lasts until TCP has ended.", [
+        pen.numbers(Gauge, "build_info", None, "The version that runs.", [(Some(("version", env!("CARGO_PKG_VERSION"))), 1)])?;
+        pen.numbers(Gauge, "loops", None, "Event loops.", only(metrics.loops))?;
+        pen.numbers(Gauge, "loops_late", None, "Event loops that were too busy to report in time; their numbers are from before.", only(metrics.loops_late))?;
+        pen.numbers(Gauge, "connections", None, "Connections held, by state; proxy_header is before opening, which includes the TLS handshake; closing lasts until TCP has ended.", [
             (Some(("state", "proxy_header")), metrics.awaiting_proxy_header),
             (Some(("state", "opening")), sessions.opening),
             (Some(("state", "open")), sessions.open),
             (Some(("state", "closing")), sessions.closing),
         ])?;
-        pen.counter("connections_accepted", None, "Connections accepted, those turned away included.", [
+        pen.numbers(Counter, "connections_accepted", None, "Connections accepted, those turned away included.", [
             (Some(("listener", "ws")), metrics.accepted),
             (Some(("listener", "wss")), metrics.accepted_tls),
         ])?;
         // That cause is a client's.
         let handshakes = HandshakeEnd::ALL.iter().filter(|end| **end != HandshakeEnd::BadAnswer);
-        pen.counter("handshakes", None, "Opening handshakes that ended, by outcome.",
+        pen.numbers(Counter, "handshakes", None, "Opening handshakes that ended, by outcome.",
             handshakes.map(|end| (Some(("outcome", end.name())), sessions.handshakes(*end))))?;
-        pen.counter("closes", None, "Open connections that ended, by cause.",
+        pen.numbers(Counter, "closes", None, "Open connections that ended, by cause.",
             CloseCause::ALL.iter().map(|cause| (Some(("cause", cause.name())), sessions.closes(*cause))))?;
-        pen.counter("refusals", None, "How often a limit of the whole server was met, by limit.",
+        pen.numbers(Counter, "refusals", None, "How often a limit of the whole server was met, by limit.",
             Limit::ALL.iter().map(|limit| (Some(("limit", limit.name())), metrics.refused(*limit))))?;
-        pen.counter("proxy_headers_refused", None, "Connections dropped because no PROXY header came that can be believed.", only(metrics.proxy_headers_refused))?;
-        pen.counter("messages_received", None, "Messages received whole.", only(flow.messages_received))?;
-        pen.counter("messages_sent", None, "Messages queued for sending.", only(flow.messages_sent))?;
-        pen.counter("received", Some(Unit::Bytes), "Octets received, handshakes and frames, after TLS.", only(flow.received_bytes))?;
-        pen.counter("sent", Some(Unit::Bytes), "Octets handed to sockets, handshakes and frames, before TLS.", only(flow.sent_bytes))?;
-        pen.gauge("queued", Some(Unit::Bytes), "Octets that wait for sockets to take them, before TLS.", only(metrics.queued_bytes))?;
-        pen.gauge("memory", Some(Unit::Bytes), "Memory held in buffers and compressors, of connections and loops.", only(metrics.memory_bytes))?;
+        pen.numbers(Counter, "proxy_headers_refused", None, "Connections dropped because no PROXY header came that can be believed.", only(metrics.proxy_headers_refused))?;
+        pen.numbers(Counter, "messages_received", None, "Messages received whole.", only(flow.messages_received))?;
+        pen.numbers(Counter, "messages_sent", None, "Messages queued for sending.", only(flow.messages_sent))?;
+        pen.numbers(Counter, "received", Some(Unit::Bytes), "Octets received, handshakes and frames, after TLS.", only(flow.received_bytes))?;
+        pen.numbers(Counter, "sent", Some(Unit::Bytes), "Octets handed to sockets, handshakes and frames, before TLS.", only(flow.sent_bytes))?;
+        pen.numbers(Gauge, "queued", Some(Unit::Bytes), "Octets that wait for sockets to take them, before TLS.", only(metrics.queued_bytes))?;
+        pen.numbers(Gauge, "memory", Some(Unit::Bytes), "Memory held in buffers and compressors, of connections and loops.", only(metrics.memory_bytes))?;
         pen.turns("loop_turn", "How long an event loop's turns took, from one poll's return to the next poll.", metrics)?;
-        pen.counter("log_lines_dropped", None, "Log lines dropped because stderr was too slow.", only(*log_lines_dropped))
+        pen.numbers(Counter, "log_lines_dropped", None, "Log lines dropped because stderr was too slow.", only(*log_lines_dropped))
     }
 }
 
@@ -136,31 +137,21 @@ struct Pen<'a, 'e> {
 }
 
 impl Pen<'_, '_> {
-    fn gauge(
+    fn numbers(
         &mut self,
+        kind: MetricType,
         name: &str,
         unit: Option<Unit>,
         help: &str,
         samples: impl IntoIterator<Item = Sample>,
     ) -> fmt::Result {
-        self.family(name, unit, "", help, MetricType::Gauge, |encoder| {
-            each(encoder, samples, |encoder, value| encoder.encode_gauge(&value))
-        })
-    }
-
-    fn counter(
-        &mut self,
-        name: &str,
-        unit: Option<Unit>,
-        help: &str,
-        samples: impl IntoIterator<Item = Sample>,
-    ) -> fmt::Result {
-        let exposition = self.exposition;
-        self.family(name, unit, "_total", help, MetricType::Counter, |encoder| {
-            each(encoder, samples, |encoder, value| match exposition {
-                Exposition::OpenMetrics => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
-                // What `encode_counter` appends is in the family's name already.
-                Exposition::Text => encoder.encode_gauge(&value),
+        let is_counter = matches!(kind, MetricType::Counter);
+        // What `encode_counter` appends is in the family's name already, in the text format.
+        let appends = is_counter && self.exposition == Exposition::OpenMetrics;
+        self.family(name, unit, if is_counter { "_total" } else { "" }, help, kind, |encoder| {
+            each(encoder, samples, |encoder, value| match appends {
+                true => encoder.encode_counter::<NoLabelSet, _, u64>(&value, None),
+                false => encoder.encode_gauge(&value),
             })
         })
     }

@@ -1,5 +1,7 @@
 //! Conversations with permessage-deflate (RFC 7692): both roles of the core against each other, and against octets of the RFC.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::proto::{
     deflate::{Agreed, Codec, Codecs, DeflateConfig, DeflateMode},

@@ -1,0 +1,123 @@
+//! Large messages, a queue at its high-water mark, and the deadlines of each phase.
+
+use super::*;
+
+#[test]
+fn a_large_message_is_assembled_and_echoed_whichever_way_it_comes() {
+    let text: Vec<u8> = "Grüße, мир, 世界! ".bytes().cycle().take(3_000_000).collect();
+    let text = match std::str::from_utf8(&text) {
+        Ok(_) => text,
+        Err(error) => text[..error.valid_up_to()].to_vec(),
+    };
+    let whole = masked(0x81, &text);
+    let fragments: Vec<u8> =
+        [masked(0x01, &text[..1_000_001]), masked(0x89, b"?"), masked(0x80, &text[1_000_001..])].concat();
+    let echo = plain(0x81, &text);
+    for cuts in [&[1 << 30][..], &[100_000], &[20, 70_000, 1, 5], &[131_072], &[7_777]] {
+        let mut workspace = Workspace::new();
+        for (input, expected) in [(&whole, echo.clone()), (&fragments, [plain(0x8a, b"?"), echo.clone()].concat())] {
+            let mut connection = opened(Role::Server, Settings::default(), Instant::now());
+            let played = play(&mut connection, &mut workspace, input, cuts, false);
+            assert!(played.wire == expected, "cuts {cuts:?}: {} octets of {}", played.wire.len(), expected.len());
+            assert_eq!(connection.held_bytes(), 0);
+        }
+    }
+}
+
+#[test]
+fn decoding_stops_at_the_high_water_mark_and_nothing_is_lost() {
+    let settings = Settings {
+        limits: Limits { queue_high_bytes: 1000, queue_low_bytes: 100, ..Limits::DEFAULT },
+        ..Settings::default()
+    };
+    let (mut workspace, now) = (Workspace::new(), Instant::now());
+    let mut connection = opened(Role::Server, settings, now);
+    let input: Vec<u8> = (0..100).flat_map(|at| masked(0x82, &[at; 50])).collect();
+    let mut turn = connection.turn(&mut workspace, now);
+    turn.spare()[..input.len()].copy_from_slice(&input);
+    turn.filled(input.len());
+    let mut played = Played::default();
+    receive_all(&mut turn, &mut played);
+    assert!(!turn.connection().wants_read());
+    assert_eq!(played.events.len(), 20, "20 answers of 52 octets are the first beyond 1000");
+    drop(turn);
+    assert_eq!(connection.queued_bytes(), 20 * 52);
+    // A socket that takes 300 octets at a time.
+    for _ in 0..1000 {
+        let mut turn = connection.turn(&mut workspace, now);
+        let octets: Vec<u8> = turn.transmit().iter().flat_map(|slice| slice.to_vec()).take(300).collect();
+        played.wire.extend_from_slice(&octets);
+        turn.advance(octets.len());
+        receive_all(&mut turn, &mut played);
+    }
+    let expected: Vec<u8> = (0..100).flat_map(|at| plain(0x82, &[at; 50])).collect();
+    assert_eq!(hex(&played.wire), hex(&expected));
+    assert_eq!((played.events.len(), connection.held_bytes()), (100, 0));
+}
+
+#[test]
+fn deadlines_follow_the_phase() {
+    let secs = Duration::from_secs;
+    let timeouts = Timeouts { idle: Some(secs(60)), ping: Some(secs(20)), ..Timeouts::default() };
+    let settings = Settings { timeouts, ..Settings::default() };
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    let mut played = Played::default();
+
+    let mut connection = Connection::server(Arc::new(settings.clone()), start);
+    assert_eq!(connection.next_deadline(), Some((start + secs(10), Wait::Handshake)));
+    let mut turn = connection.turn(&mut workspace, start + secs(10));
+    turn.handle_timeout();
+    receive_all(&mut turn, &mut played);
+    drain(&mut turn, &mut played);
+    drop(turn);
+    assert!(played.wire.starts_with(b"HTTP/1.1 408"), "{}", String::from_utf8_lossy(&played.wire));
+    assert_eq!(connection.shutdown(), Shutdown::Flush);
+
+    let mut connection = opened(Role::Server, settings, start);
+    played = Played::default();
+    assert_eq!(connection.next_deadline(), Some((start + secs(20), Wait::Idle)));
+    for (at, wire, next) in [
+        (secs(19), &b""[..], Some((secs(20), Wait::Idle))),
+        (secs(20), b"\x89\0", Some((secs(40), Wait::Idle))),
+        (secs(40), b"\x89\0", Some((secs(60), Wait::Idle))),
+        (secs(60), b"\x88\x06\x03\xe9idle", Some((secs(63), Wait::Close))),
+        (secs(63), b"", None),
+    ] {
+        let mut turn = connection.turn(&mut workspace, start + at);
+        turn.handle_timeout();
+        receive_all(&mut turn, &mut played);
+        drain(&mut turn, &mut played);
+        drop(turn);
+        assert_eq!(std::mem::take(&mut played.wire), wire, "{at:?}");
+        assert_eq!(connection.next_deadline(), next.map(|(at, wait)| (start + at, wait)), "{at:?}");
+    }
+    assert_eq!(connection.shutdown(), Shutdown::Abort);
+    assert_eq!(played.events, ["close TimedOut(Handshake)", "close TimedOut(Idle)"][1..]);
+}
+
+#[test]
+fn a_keep_alive_ping_that_crosses_the_high_water_mark_loses_no_message_end() {
+    let second = Duration::from_secs(1);
+    let settings = Settings {
+        limits: Limits { queue_high_bytes: 100, queue_low_bytes: 10, ..Limits::DEFAULT },
+        timeouts: Timeouts { ping: Some(second), ..Timeouts::default() },
+        ..Settings::default()
+    };
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    let mut connection = opened(Role::Server, settings, start);
+    let frame = masked(0x82, &[7; 20_000]);
+    let mut turn = connection.turn(&mut workspace, start);
+    turn.sender().binary(&[0; 96]).unwrap();
+    turn.spare()[..4000].copy_from_slice(&frame[..4000]);
+    turn.filled(4000);
+    assert!(turn.receive().is_none());
+    drop(turn);
+
+    let mut turn = connection.turn(&mut workspace, start + second);
+    turn.handle_timeout();
+    let rest = &frame[4000..];
+    turn.spare_payload().unwrap()[..rest.len()].copy_from_slice(rest);
+    turn.filled_payload(rest.len());
+    let received = turn.receive().unwrap();
+    assert!(matches!(received.event, Event::Message(message) if message.payload() == [7; 20_000]));
+}
