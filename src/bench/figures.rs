@@ -193,6 +193,7 @@ fn add(all: &mut Measured, piece: &Measured) {
         (&mut all.service, &piece.service),
         (&mut all.lateness, &piece.lateness),
         (&mut all.handshake, &piece.handshake),
+        (&mut all.turns, &piece.turns),
     ] {
         add_histogram(sum, one);
     }

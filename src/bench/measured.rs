@@ -45,7 +45,10 @@ pub struct Measured {
     pub lateness: Histogram<u64>,
     /// From connect(2) to the 101, for the connections of this piece.
     pub handshake: Histogram<u64>,
-    /// The same over time, in intervals of equal length from `started` on.
+    /// How long the turns of the target's event loops took meanwhile, as its metrics tell it: evenly spread within each of their
+    /// buckets. Empty where nothing is known of them.
+    pub turns: Histogram<u64>,
+    /// Latency over time, in intervals of equal length from `started` on.
     pub series: Vec<Interval>,
     /// What went wrong, by kind: how often, and the first one in words.
     pub errors: BTreeMap<ErrorKind, (u64, String)>,

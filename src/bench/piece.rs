@@ -11,7 +11,7 @@ use super::{
     connect,
     errors::{self, Explain},
     loader::{Loader, Means},
-    measured::Measured,
+    measured::{Measured, histogram},
     pacer::Pacer,
     payload::Payload,
     plan::{HANDSHAKES_MAX, Load, Phase, Plan, Scenario, Span},
@@ -19,6 +19,7 @@ use super::{
     schedule::Schedule,
     series::Series,
     slow::SlowReaders,
+    turns::{MetricsPage, Turns},
     usage::{Meter, Process, Watched},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct Endpoint {
     pub config: Config,
     /// Its process, where it runs here and is known.
     pub process: Option<Process>,
+    /// Where it tells its metrics, if it is a `wslab serve` and known.
+    pub metrics: Option<MetricsPage>,
 }
 
 /// What a piece is made from.
@@ -109,6 +112,7 @@ pub(super) struct Piece<'a> {
     pub(super) pacer: Pacer,
     slow: Option<SlowReaders>,
     watched: Option<Watched>,
+    turns: Option<Turns>,
     pub(super) meters: Option<(Meter, Meter)>,
     next_tick: u64,
     /// What the span is measured by, for the progress.
@@ -131,9 +135,22 @@ impl<'a> Piece<'a> {
         let timeout = nanos(plan.timeout);
         let loader = Loader::new(clock, task.payload.clone(), means, plan.check, timeout, recorder, task.explain);
         let watched = task.endpoint.process.map(Watched::before);
+        let turns = task.endpoint.metrics.as_ref().map(Turns::new);
         let client = Client::new(&config(task), loader)?;
         let pacer = Pacer::new(plan.load.pace(), &client)?;
-        Ok(Piece { task, observer, clock, client, pacer, slow: None, watched, meters: None, next_tick: 0, begun: 0 })
+        Ok(Piece {
+            task,
+            observer,
+            clock,
+            client,
+            pacer,
+            slow: None,
+            watched,
+            turns,
+            meters: None,
+            next_tick: 0,
+            begun: 0,
+        })
     }
 
     /// Opens all connections, some at a time; ends when each is open or has failed.
@@ -194,6 +211,7 @@ impl<'a> Piece<'a> {
         if let Some(watched) = &mut self.watched {
             watched.begun();
         }
+        self.turns.iter_mut().for_each(Turns::begun);
         self.begun = at;
         let meter = Meter::read();
         self.meters = Some((meter, meter));
@@ -251,6 +269,7 @@ impl<'a> Piece<'a> {
             self.turn(left.min(Duration::from_millis(50)))?;
         }
         let served = self.watched.filter(|_| self.meters.is_some()).and_then(|watched| watched.ended());
+        let turns = self.turns.take().map_or_else(histogram, Turns::ended);
         let now = self.clock.now();
         let loader = self.client.handler_mut();
         loader.give_up(now, !interrupted);
@@ -266,7 +285,7 @@ impl<'a> Piece<'a> {
         };
         let generator = self.meters.map(|(begun, ended)| ended.since(&begun)).unwrap_or_default();
         let loader = self.client.into_handler();
-        Ok(loader.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served }))
+        Ok(loader.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served, turns }))
     }
 }
 

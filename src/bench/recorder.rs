@@ -43,13 +43,14 @@ struct Same {
 }
 
 /// What the driver of a piece adds in the end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) wall: Duration,
     pub(super) connections: u64,
     pub(super) wanted_rate: Option<f64>,
     pub(super) generator: Usage,
     pub(super) served: Option<Served>,
+    pub(super) turns: Histogram<u64>,
 }
 
 impl Recorder {
@@ -149,6 +150,7 @@ impl Recorder {
             service: self.service,
             lateness: self.lateness,
             handshake: self.handshake,
+            turns: around.turns,
             series: self.series.finish(),
             errors: self.errors.0,
             generator: around.generator,
@@ -168,6 +170,7 @@ mod tests {
             wanted_rate: None,
             generator: Usage::default(),
             served: None,
+            turns: histogram(),
         })
     }
 

@@ -73,6 +73,7 @@ pub(crate) fn nothing() -> Measured {
         service: histogram(),
         lateness: histogram(),
         handshake: histogram(),
+        turns: histogram(),
         series: Vec::new(),
         errors: Default::default(),
         generator: Usage::default(),
@@ -146,7 +147,7 @@ impl SharedMachine {
         let stalls = self.random.random::<f64>() * 0.004;
         // Only what is compared, since there are thousands of these.
         let mut measured = open_loop(0, || 0);
-        for unused in [&mut measured.service, &mut measured.lateness, &mut measured.handshake] {
+        for unused in [&mut measured.service, &mut measured.lateness, &mut measured.handshake, &mut measured.turns] {
             *unused = Histogram::new_with_bounds(1, 2, 1).unwrap();
         }
         measured.series.clear();

@@ -126,6 +126,8 @@ pub(super) struct Measured {
     pub service: Latency,
     pub lateness: Latency,
     pub handshake: Latency,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Latency>,
     pub errors: Vec<Counted>,
     pub generator: Generator,
     pub served: Option<Served>,

@@ -160,6 +160,10 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             service: histogram(&measured.service.histogram)?,
             lateness: histogram(&measured.lateness.histogram)?,
             handshake: histogram(&measured.handshake.histogram)?,
+            turns: match measured.turns {
+                Some(turns) => histogram(&turns.histogram)?,
+                None => crate::bench::histogram(),
+            },
             series,
             errors,
             generator: Usage {

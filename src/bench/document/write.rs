@@ -154,6 +154,7 @@ fn measured(measured: &Measured) -> parts::Measured {
         service: latency(&measured.service),
         lateness: latency(&measured.lateness),
         handshake: latency(&measured.handshake),
+        turns: (!measured.turns.is_empty()).then(|| latency(&measured.turns)),
         errors: measured
             .errors_by_kind()
             .map(|(kind, count, first)| parts::Counted { kind: kind.name().to_owned(), count, first: first.to_owned() })

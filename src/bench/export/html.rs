@@ -5,7 +5,11 @@ use std::fmt::Write as _;
 
 use hdrhistogram::Histogram;
 
-use super::plot::{COLOURS, Line, Plot};
+use super::{
+    growth::Growth,
+    plot::{self, COLOURS, Line, Plot},
+    scale::{Scale, Unit, step},
+};
 use crate::bench::{
     comparison::{Comparison, compare},
     figures::{Cell, Percentile, SAMPLES_BEYOND, Summary},
@@ -31,10 +35,12 @@ pub fn render(run: &Run) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>wslab bench</title><style>",
     );
+    page += plot::STYLE;
     page += STYLE;
     page += "</style></head><body>";
     head(run, &mut page);
     verdict(run, &Verdict::of(run), &mut page);
+    growth(run, &cells, &mut page);
     for phase in 0..run.phases.len() {
         let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.phase == phase).collect();
         if !cells.is_empty() {
@@ -108,6 +114,19 @@ fn verdict(run: &Run, verdict: &Verdict, page: &mut String) {
     *page += "</ul></div>";
 }
 
+/// Where connections were ramped: what grows with them.
+fn growth(run: &Run, cells: &[Cell], page: &mut String) {
+    let plots: Vec<(Growth, Plot)> =
+        Growth::ALL.into_iter().filter_map(|growth| Some((growth, growth.plot(run, cells)?))).collect();
+    if plots.is_empty() {
+        return;
+    }
+    *page += "<h2>Growth</h2><p class=\"soft\">Over connections. Costs: medians of the rounds; times: all rounds together.</p>";
+    for (growth, plot) in plots {
+        let _ = write!(page, "<h3>{}</h3>{}", growth.title(), plot.render());
+    }
+}
+
 fn phase(run: &Run, phase: usize, cells: &[&Cell], compared: &[Comparison], page: &mut String) {
     let Some(done) = run.phases.get(phase) else { return };
     let is_open = cells.iter().all(|cell| cell.merged.wanted_rate.is_some());
@@ -161,6 +180,10 @@ fn curve(run: &Run, cells: &[&Cell], kind: &str) -> Plot {
     ticks.retain(|(at, _)| *at <= right + 1e-9);
     Plot {
         title: format!("{kind} by percentile"),
+        y_name: "latency".to_owned(),
+        unit: Unit::Nanoseconds,
+        scale: Scale::decades(values(&lines)),
+        has_legend: false,
         x_name: "percentile (each step to the right: ten times rarer)".to_owned(),
         x_range: (0.0, right),
         x_ticks: ticks,
@@ -197,14 +220,13 @@ fn over_time(run: &Run, phase: usize, cells: &[&Cell]) -> Plot {
             lines.push(Line { name: format!("{name}, {what}"), colour: cell.target, is_minor, stretches });
         }
     }
-    // 1, 2 or 5 of a power of ten, so that there are four to ten ticks.
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * 10f64.powf((right / 10.0).max(1e-9).log10().floor()))
-        .find(|step| right / step <= 10.0)
-        .unwrap_or(right.max(1e-9));
+    let step = step(right);
     Plot {
         title: "latency over time".to_owned(),
+        y_name: "latency".to_owned(),
+        unit: Unit::Nanoseconds,
+        scale: Scale::decades(values(&lines)),
+        has_legend: false,
         x_name: "seconds of load".to_owned(),
         x_range: (0.0, right),
         x_ticks: (0..=10)
@@ -214,6 +236,10 @@ fn over_time(run: &Run, phase: usize, cells: &[&Cell]) -> Plot {
             .collect(),
         lines,
     }
+}
+
+fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
+    lines.iter().flat_map(|line| line.stretches.iter().flatten()).map(|(_, value)| *value)
 }
 
 type Stretches = Vec<Vec<(f64, f64)>>;
@@ -278,12 +304,13 @@ fn latencies(run: &Run, cells: &[&Cell], page: &mut String) {
 }
 
 /// Every distribution of a piece with the word for it.
-pub fn kinds(measured: &Measured) -> [(&'static str, &Histogram<u64>); 4] {
+pub fn kinds(measured: &Measured) -> [(&'static str, &Histogram<u64>); 5] {
     [
         ("response", &measured.response),
         ("service", &measured.service),
         ("late", &measured.lateness),
         ("handshake", &measured.handshake),
+        ("loop turns", &measured.turns),
     ]
 }
 
