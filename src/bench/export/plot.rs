@@ -10,13 +10,13 @@ pub(super) const STYLE: &str = include_str!("plot.css");
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 400.0;
 const LEFT: f64 = 78.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 28.0;
 /// A row of the legend.
 const ROW: f64 = 19.0;
 /// Letters of a name in the legend, at most, and about how wide one is.
 const NAME_MAX: usize = 48;
-const LETTER: f64 = 7.0;
+const LETTER: f64 = 6.3;
 const BOTTOM: f64 = 46.0;
 /// So many colours tell lines apart; then they come again, with other dashes.
 pub(super) const COLOURS: usize = 8;

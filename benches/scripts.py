@@ -1,0 +1,14 @@
+"""Scripts of this folder as modules of each other: they are programs, so their names have no suffix that `import` looks for."""
+
+import importlib.machinery
+import importlib.util
+import pathlib
+import sys
+
+
+def load(name):
+    loader = importlib.machinery.SourceFileLoader(name, str(pathlib.Path(__file__).with_name(name)))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    sys.modules[name] = module  # where dataclasses look their module up
+    loader.exec_module(module)
+    return module
