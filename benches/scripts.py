@@ -7,8 +7,9 @@ import sys
 
 
 def load(name):
-    loader = importlib.machinery.SourceFileLoader(name, str(pathlib.Path(__file__).with_name(name)))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
-    sys.modules[name] = module  # where dataclasses look their module up
+    known_as = f"script_{name}"  # the standard library has a `profile` too
+    loader = importlib.machinery.SourceFileLoader(known_as, str(pathlib.Path(__file__).with_name(name)))
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(known_as, loader))
+    sys.modules[known_as] = module  # where dataclasses look their module up
     loader.exec_module(module)
     return module
