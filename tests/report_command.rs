@@ -34,6 +34,7 @@ fn round(number: u32, base: u64) -> Measured {
         connections: 4,
         sent: SAMPLES,
         completed: SAMPLES,
+        carried: 0,
         payload_bytes_sent: SAMPLES * 64,
         payload_bytes_received: SAMPLES * 64,
         wanted_rate: Some(10_000.0),

@@ -183,6 +183,7 @@ fn add(all: &mut Measured, piece: &Measured) {
     for (sum, one) in [
         (&mut all.sent, piece.sent),
         (&mut all.completed, piece.completed),
+        (&mut all.carried, piece.carried),
         (&mut all.payload_bytes_sent, piece.payload_bytes_sent),
         (&mut all.payload_bytes_received, piece.payload_bytes_received),
     ] {
@@ -246,10 +247,10 @@ impl Measured {
         quotient(self.sent as f64, self.wall.as_secs_f64())
     }
 
-    /// The server's CPU time a message that was answered, nanoseconds.
+    /// The server's CPU time a message that was answered while it was taken, nanoseconds.
     pub fn served_cpu_nanos(&self) -> Option<f64> {
         let served = self.served.as_ref()?;
-        quotient(served.cpu.as_nanos() as f64, self.completed as f64)
+        quotient(served.cpu.as_nanos() as f64, self.completed.saturating_add(self.carried) as f64)
     }
 
     /// The generator's CPU time a message that was sent, nanoseconds.
@@ -347,6 +348,16 @@ mod tests {
         }
         assert_eq!(Percentile::P50.of(&of(1..=20)), Some(10));
         assert_eq!(Percentile::P99.of(&of(1..=1000)), Some(990));
+    }
+
+    #[test]
+    fn cpu_time_is_shared_by_all_messages_that_it_went_into() {
+        let mut measured = crate::bench::synthetic::closed_loop(1_000, || 50_000);
+        measured.served = measured.served.map(|served| Served { cpu: Duration::from_micros(10_000), ..served });
+        assert_eq!(measured.served_cpu_nanos(), Some(10_000.0));
+        // A round trip of 10,000 connections is a good part of a short round.
+        measured.carried = 1_000;
+        assert_eq!(measured.served_cpu_nanos(), Some(5_000.0));
     }
 
     #[test]

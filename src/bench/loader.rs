@@ -196,7 +196,11 @@ impl Loader {
     fn settle(&mut self, id: ConnId, octets: usize, right: bool) {
         let Some(answered) = self.lanes.get_mut(id.key as usize).and_then(Lane::is_answered) else { return };
         self.outstanding -= 1;
-        if !right || !answered.counts {
+        if !right {
+            return;
+        }
+        if !answered.counts {
+            self.recorder.carried();
             return;
         }
         let service = self.now.saturating_sub(answered.written);

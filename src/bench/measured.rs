@@ -31,6 +31,8 @@ pub struct Measured {
     pub sent: u64,
     /// Those whose answer came in time and was right.
     pub completed: u64,
+    /// Answers that came meanwhile to messages of the warm-up. They count for the target's CPU time alone, which went into them too.
+    pub carried: u64,
     /// Payload octets sent.
     pub payload_bytes_sent: u64,
     /// Payload octets received.

@@ -17,6 +17,7 @@ pub(super) struct Recorder {
     begun: Option<Begun>,
     pub(super) sent: u64,
     pub(super) completed: u64,
+    carried: u64,
     bytes_sent: u64,
     bytes_received: u64,
     response: Histogram<u64>,
@@ -59,6 +60,7 @@ impl Recorder {
             begun: None,
             sent: 0,
             completed: 0,
+            carried: 0,
             bytes_sent: 0,
             bytes_received: 0,
             response: histogram(),
@@ -93,6 +95,12 @@ impl Recorder {
     #[inline]
     pub(super) fn late(&mut self, lateness: u64) {
         self.lateness.saturating_record(lateness.max(1));
+    }
+
+    /// An answer to a message that does not count.
+    #[inline]
+    pub(super) fn carried(&mut self) {
+        self.carried += u64::from(self.begun.is_some());
     }
 
     /// An answer that was right. `response`: in an open loop.
@@ -143,6 +151,7 @@ impl Recorder {
             connections: around.connections,
             sent: self.sent,
             completed: self.completed,
+            carried: self.carried,
             payload_bytes_sent: self.bytes_sent,
             payload_bytes_received: self.bytes_received,
             wanted_rate: around.wanted_rate,
@@ -190,6 +199,16 @@ mod tests {
         assert!(measured.response.is_empty() && measured.lateness.is_empty());
         let over_time: Vec<_> = measured.series.iter().map(|one| (one.completed, one.latency.len())).collect();
         assert_eq!(over_time, [(8, 8), (2, 2)]);
+    }
+
+    #[test]
+    fn answers_to_the_warm_up_are_carried_from_the_begin_on() {
+        let mut recorder = Recorder::new(Series::new(None, 10));
+        recorder.carried();
+        recorder.begin(0);
+        (0..3).for_each(|_| recorder.carried());
+        let measured = finish(recorder);
+        assert_eq!((measured.completed, measured.carried), (0, 3));
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(crate) fn nothing() -> Measured {
         connections: 0,
         sent: 0,
         completed: 0,
+        carried: 0,
         payload_bytes_sent: 0,
         payload_bytes_received: 0,
         wanted_rate: None,

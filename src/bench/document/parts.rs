@@ -115,6 +115,8 @@ pub(super) struct Measured {
     pub connections: u64,
     pub sent: u64,
     pub completed: u64,
+    #[serde(default)]
+    pub carried: u64,
     pub payload_bytes_sent: u64,
     pub payload_bytes_received: u64,
     pub wanted_rate: Option<f64>,

@@ -153,6 +153,7 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             connections: measured.connections,
             sent: measured.sent,
             completed: measured.completed,
+            carried: measured.carried,
             payload_bytes_sent: measured.payload_bytes_sent,
             payload_bytes_received: measured.payload_bytes_received,
             wanted_rate: measured.wanted_rate,

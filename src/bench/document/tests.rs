@@ -29,6 +29,8 @@ fn check(run: &Run) {
         assert_eq!(one.measured.series.len(), other.measured.series.len());
         assert_eq!(one.measured.errors, other.measured.errors);
         assert_eq!(one.measured.served, other.measured.served);
+        assert_eq!(one.measured.turns, other.measured.turns);
+        assert_eq!(one.measured.carried, other.measured.carried);
         assert_eq!(one.measured.wall, other.measured.wall);
     }
     assert_eq!(run.machines, back.machines);
@@ -163,6 +165,8 @@ prop_compose! {
         measured.service = histograms[1].clone();
         measured.lateness = histograms[2].clone();
         measured.handshake = histograms[3].clone();
+        measured.turns = histograms[4].clone();
+        measured.carried = counts[3];
         measured.series = vec![Interval {
             begins: times[5], length: times[6], sent: counts[0], completed: counts[1], errors: counts[2], latency: histograms[4].clone(),
         }];

@@ -145,6 +145,7 @@ fn measured(measured: &Measured) -> parts::Measured {
         connections: measured.connections,
         sent: measured.sent,
         completed: measured.completed,
+        carried: measured.carried,
         payload_bytes_sent: measured.payload_bytes_sent,
         payload_bytes_received: measured.payload_bytes_received,
         wanted_rate: finite(measured.wanted_rate),

@@ -55,7 +55,12 @@ impl Scale {
     /// From nothing, unless the small ones would not be seen so.
     pub(super) fn fitting(values: impl Iterator<Item = f64> + Clone) -> Option<Scale> {
         let (low, high) = ends(values.clone())?;
-        if high > 10.0 * low { Scale::decades(values) } else { Some(Scale::FromZero { high: high.max(1.0) * 1.1 }) }
+        // Nothing has no power of ten.
+        if low > 0.0 && high > 10.0 * low {
+            Scale::decades(values)
+        } else {
+            Some(Scale::FromZero { high: high.max(1.0) * 1.1 })
+        }
     }
 
     /// Of the height, from 0 to 1.
@@ -156,6 +161,8 @@ mod tests {
         assert_eq!(Scale::fitting([5.0, 10.0].into_iter()).unwrap().share(5.5), 0.5);
         assert!(matches!(Scale::fitting([5.0, 100.0].into_iter()), Some(Scale::Decades { .. })));
         assert_eq!(Scale::fitting(std::iter::empty()), None);
-        assert!((0.0..=1.0).contains(&Scale::fitting([0.0].into_iter()).unwrap().share(0.0)));
+        for values in [[0.0, 0.0], [0.0, 300.0]] {
+            assert_eq!(Scale::fitting(values.into_iter()).unwrap().share(0.0), 0.0, "{values:?}");
+        }
     }
 }
