@@ -151,6 +151,19 @@ impl Growth {
     }
 }
 
+/// The part of a page about it; empty where connections were not ramped.
+pub(super) fn section(run: &Run, cells: &[Cell]) -> String {
+    let plots: Vec<String> = Growth::ALL
+        .into_iter()
+        .filter_map(|growth| Some(format!("<h3>{}</h3>{}", growth.title(), growth.plot(run, cells)?.render())))
+        .collect();
+    if plots.is_empty() {
+        return String::new();
+    }
+    let told = "Over connections. CPU time and memory: medians of the rounds; times: all rounds together.";
+    format!("<h2>Growth</h2><p class=\"soft\">{told}</p>{}", plots.concat())
+}
+
 /// A value of a cell, where it has one.
 type Figure = fn(&Run, &Cell) -> Option<f64>;
 
@@ -257,6 +270,9 @@ mod tests {
     #[test]
     fn one_number_of_connections_has_no_growth_and_what_is_not_known_no_line() {
         let one = ramp(&[10]);
+        assert_eq!(section(&one, &Cell::all(&one)), "");
+        let several = ramp(&[10, 100]);
+        assert_eq!(section(&several, &Cell::all(&several)).matches("<svg").count(), 4);
         assert!(Growth::ALL.iter().all(|growth| growth.svg(&one).is_none()));
         let mut blind = ramp(&[10, 100]);
         for piece in &mut blind.pieces {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use hdrhistogram::Histogram;
 
 use super::{
-    growth::Growth,
+    growth,
     plot::{self, COLOURS, Line, Plot},
     scale::{Scale, Unit, step},
 };
@@ -40,7 +40,7 @@ pub fn render(run: &Run) -> String {
     page += "</style></head><body>";
     head(run, &mut page);
     verdict(run, &Verdict::of(run), &mut page);
-    growth(run, &cells, &mut page);
+    page += &growth::section(run, &cells);
     for phase in 0..run.phases.len() {
         let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.phase == phase).collect();
         if !cells.is_empty() {
@@ -112,19 +112,6 @@ fn verdict(run: &Run, verdict: &Verdict, page: &mut String) {
         let _ = write!(page, "<li>{}</li>", escape(warning));
     }
     *page += "</ul></div>";
-}
-
-/// Where connections were ramped: what grows with them.
-fn growth(run: &Run, cells: &[Cell], page: &mut String) {
-    let plots: Vec<(Growth, Plot)> =
-        Growth::ALL.into_iter().filter_map(|growth| Some((growth, growth.plot(run, cells)?))).collect();
-    if plots.is_empty() {
-        return;
-    }
-    *page += "<h2>Growth</h2><p class=\"soft\">Over connections. Costs: medians of the rounds; times: all rounds together.</p>";
-    for (growth, plot) in plots {
-        let _ = write!(page, "<h3>{}</h3>{}", growth.title(), plot.render());
-    }
 }
 
 fn phase(run: &Run, phase: usize, cells: &[&Cell], compared: &[Comparison], page: &mut String) {
