@@ -34,7 +34,6 @@ fn round(number: u32, base: u64) -> Measured {
         connections: 4,
         sent: SAMPLES,
         completed: SAMPLES,
-        carried: 0,
         payload_bytes_sent: SAMPLES * 64,
         payload_bytes_received: SAMPLES * 64,
         wanted_rate: Some(10_000.0),
@@ -46,7 +45,13 @@ fn round(number: u32, base: u64) -> Measured {
         series: Vec::new(),
         errors: BTreeMap::new(),
         generator: Usage { cpu: wall / 4, wall, run_queue: Duration::ZERO },
-        served: Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: 5 << 20, rss_peak: 6 << 20 }),
+        served: Some(Served {
+            cpu: wall / 5,
+            answers: SAMPLES,
+            rss_before: 4 << 20,
+            rss_connected: 5 << 20,
+            rss_peak: 6 << 20,
+        }),
     };
     for slice in 0..10u32 {
         let mut latency = histogram();

@@ -139,7 +139,7 @@ pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Me
     })?;
     let generator = meters.map(|begun| Meter::read().since(&begun)).unwrap_or_default();
     run.drain(observer)?;
-    let served = watched.and_then(|watched| watched.ended());
+    let served = watched.and_then(|watched| watched.ended(run.recorder.answers()));
     let turns = turns.map_or_else(histogram, Turns::ended);
     let wanted_rate = match task.plan.load {
         Load::Open { rate, .. } => Some(rate),

@@ -183,7 +183,6 @@ fn add(all: &mut Measured, piece: &Measured) {
     for (sum, one) in [
         (&mut all.sent, piece.sent),
         (&mut all.completed, piece.completed),
-        (&mut all.carried, piece.carried),
         (&mut all.payload_bytes_sent, piece.payload_bytes_sent),
         (&mut all.payload_bytes_received, piece.payload_bytes_received),
     ] {
@@ -210,6 +209,7 @@ fn add(all: &mut Measured, piece: &Measured) {
     all.served = match (all.served, piece.served) {
         (Some(sum), Some(one)) => Some(Served {
             cpu: sum.cpu.saturating_add(one.cpu),
+            answers: sum.answers.saturating_add(one.answers),
             rss_before: sum.rss_before.min(one.rss_before),
             rss_connected: sum.rss_connected.max(one.rss_connected),
             rss_peak: sum.rss_peak.max(one.rss_peak),
@@ -250,7 +250,7 @@ impl Measured {
     /// The server's CPU time a message that was answered while it was taken, nanoseconds.
     pub fn served_cpu_nanos(&self) -> Option<f64> {
         let served = self.served.as_ref()?;
-        quotient(served.cpu.as_nanos() as f64, self.completed.saturating_add(self.carried) as f64)
+        quotient(served.cpu.as_nanos() as f64, served.answers as f64)
     }
 
     /// The generator's CPU time a message that was sent, nanoseconds.
@@ -356,7 +356,7 @@ mod tests {
         measured.served = measured.served.map(|served| Served { cpu: Duration::from_micros(10_000), ..served });
         assert_eq!(measured.served_cpu_nanos(), Some(10_000.0));
         // A round trip of 10,000 connections is a good part of a short round.
-        measured.carried = 1_000;
+        measured.served = measured.served.map(|served| Served { answers: 2_000, ..served });
         assert_eq!(measured.served_cpu_nanos(), Some(5_000.0));
     }
 

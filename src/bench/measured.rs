@@ -31,8 +31,6 @@ pub struct Measured {
     pub sent: u64,
     /// Those whose answer came in time and was right.
     pub completed: u64,
-    /// Answers that came meanwhile to messages of the warm-up. They count for the target's CPU time alone, which went into them too.
-    pub carried: u64,
     /// Payload octets sent.
     pub payload_bytes_sent: u64,
     /// Payload octets received.
@@ -114,8 +112,10 @@ pub struct Usage {
 /// What the target's process used, from `/proc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Served {
-    /// CPU time of all its threads while the piece ran.
+    /// CPU time of all its threads while the piece ran, until as few messages were under way as in the beginning.
     pub cpu: Duration,
+    /// Answers that came meanwhile, those to messages of the warm-up included: what the CPU time went into.
+    pub answers: u64,
     /// Resident memory before the connections were opened, octets.
     pub rss_before: u64,
     /// The same with all of them open, before load.

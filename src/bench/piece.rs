@@ -115,6 +115,8 @@ pub(super) struct Piece<'a> {
     turns: Option<Turns>,
     pub(super) meters: Option<(Meter, Meter)>,
     next_tick: u64,
+    /// Messages under way when what counts began.
+    under_way: u64,
     /// What the span is measured by, for the progress.
     pub(super) begun: u64,
 }
@@ -149,6 +151,7 @@ impl<'a> Piece<'a> {
             turns,
             meters: None,
             next_tick: 0,
+            under_way: 0,
             begun: 0,
         })
     }
@@ -208,6 +211,7 @@ impl<'a> Piece<'a> {
     /// What counts begins at this time.
     pub(super) fn begin(&mut self, at: u64) {
         self.client.handler_mut().count_from(at);
+        self.under_way = self.client.handler().outstanding;
         if let Some(watched) = &mut self.watched {
             watched.begun();
         }
@@ -253,6 +257,15 @@ impl<'a> Piece<'a> {
         loader.opened == loader.lost || self.observer.interrupted()
     }
 
+    /// Once no more messages are under way than when it began, the target's CPU time went into as many as were answered meanwhile:
+    /// whoever waits for all of them has those of the warm-up served at this one's cost.
+    fn note_served(&mut self) {
+        let loader = self.client.handler();
+        if let Some(watched) = self.watched.as_mut().filter(|_| loader.outstanding <= self.under_way) {
+            watched.served(loader.recorder.answers());
+        }
+    }
+
     /// Waits for what is under way, says goodbye, and sums up.
     fn finish(mut self, wall: Duration) -> io::Result<Measured> {
         if let Some((_, ended)) = &mut self.meters {
@@ -261,14 +274,18 @@ impl<'a> Piece<'a> {
         let interrupted = self.observer.interrupted();
         let patience = if interrupted { self.task.plan.timeout.min(GOODBYE) } else { self.task.plan.timeout };
         let deadline = Instant::now() + patience;
+        self.note_served();
         while self.client.handler().outstanding > 0 && (interrupted || !self.is_over()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             self.turn(left.min(Duration::from_millis(50)))?;
+            self.note_served();
         }
-        let served = self.watched.filter(|_| self.meters.is_some()).and_then(|watched| watched.ended());
+        let answers = self.client.handler().recorder.answers();
+        let watched = self.watched.take().filter(|_| self.meters.is_some());
+        let served = watched.and_then(|watched| watched.ended(answers));
         let turns = self.turns.take().map_or_else(histogram, Turns::ended);
         let now = self.clock.now();
         let loader = self.client.handler_mut();

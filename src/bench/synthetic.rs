@@ -53,8 +53,13 @@ pub(crate) fn open_loop(samples: u64, mut latency: impl FnMut() -> u64) -> Measu
         latency: series,
     }];
     measured.generator = Usage { cpu: wall / 4, wall, run_queue: wall / 1000 };
-    measured.served =
-        Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: (4 << 20) + 4 * 512, rss_peak: 5 << 20 });
+    measured.served = Some(Served {
+        cpu: wall / 5,
+        answers: samples,
+        rss_before: 4 << 20,
+        rss_connected: (4 << 20) + 4 * 512,
+        rss_peak: 5 << 20,
+    });
     measured
 }
 
@@ -66,7 +71,6 @@ pub(crate) fn nothing() -> Measured {
         connections: 0,
         sent: 0,
         completed: 0,
-        carried: 0,
         payload_bytes_sent: 0,
         payload_bytes_received: 0,
         wanted_rate: None,

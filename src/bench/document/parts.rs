@@ -98,6 +98,7 @@ pub(super) struct Generator {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Served {
     pub cpu_ns: u64,
+    pub answers: u64,
     pub rss_before_bytes: u64,
     pub rss_connected_bytes: u64,
     pub rss_peak_bytes: u64,
@@ -115,8 +116,6 @@ pub(super) struct Measured {
     pub connections: u64,
     pub sent: u64,
     pub completed: u64,
-    #[serde(default)]
-    pub carried: u64,
     pub payload_bytes_sent: u64,
     pub payload_bytes_received: u64,
     pub wanted_rate: Option<f64>,

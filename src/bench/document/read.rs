@@ -153,7 +153,6 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             connections: measured.connections,
             sent: measured.sent,
             completed: measured.completed,
-            carried: measured.carried,
             payload_bytes_sent: measured.payload_bytes_sent,
             payload_bytes_received: measured.payload_bytes_received,
             wanted_rate: measured.wanted_rate,
@@ -174,6 +173,7 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             },
             served: measured.served.map(|served| Served {
                 cpu: Duration::from_nanos(served.cpu_ns),
+                answers: served.answers,
                 rss_before: served.rss_before_bytes,
                 rss_connected: served.rss_connected_bytes,
                 rss_peak: served.rss_peak_bytes,

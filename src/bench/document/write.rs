@@ -145,7 +145,6 @@ fn measured(measured: &Measured) -> parts::Measured {
         connections: measured.connections,
         sent: measured.sent,
         completed: measured.completed,
-        carried: measured.carried,
         payload_bytes_sent: measured.payload_bytes_sent,
         payload_bytes_received: measured.payload_bytes_received,
         wanted_rate: finite(measured.wanted_rate),
@@ -169,6 +168,7 @@ fn measured(measured: &Measured) -> parts::Measured {
         },
         served: measured.served.map(|served| parts::Served {
             cpu_ns: nanos(served.cpu),
+            answers: served.answers,
             rss_before_bytes: served.rss_before,
             rss_connected_bytes: served.rss_connected,
             rss_peak_bytes: served.rss_peak,
