@@ -1,18 +1,14 @@
 """What benches/compare shows of documents of `wslab bench`, and what it does where a server does not start."""
 
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import pathlib
 import sys
 import unittest
 
-PATH = str(pathlib.Path(__file__).with_name("compare"))
-LOADER = importlib.machinery.SourceFileLoader("compare", PATH)
-compare = importlib.util.module_from_spec(importlib.util.spec_from_loader("compare", LOADER))
-sys.modules["compare"] = compare  # where dataclasses look their module up
-LOADER.exec_module(compare)
+import scripts
+
+compare = scripts.load("compare")
 
 
 def document(rows, reference=0, comparison=()):

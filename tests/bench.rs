@@ -68,7 +68,7 @@ fn plan() -> Plan {
 
 fn endpoint(url: &str) -> Endpoint {
     let target = Target::resolve(&url.parse().unwrap(), Duration::from_secs(10)).unwrap();
-    Endpoint { target, config: client::Config::default(), process: None }
+    Endpoint { target, config: client::Config::default(), process: None, metrics: None }
 }
 
 /// What the only piece of this plan measures there.

@@ -40,6 +40,11 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "-d", "1s", "-n", "5"], "cannot be used with"),
         (&[url, "-d", "10"], "expected a duration"),
         (&[url, "-c", "5..1:1"], "a ramp"),
+        (&[url, "-c", "10,5"], "an ascending list"),
+        (&[url, "--metrics", "http://localhost/"], "the URL that --admin serves"),
+        (&[url, "--metrics", "http://127.0.0.1:1/", "--metrics", "http://127.0.0.1:1/"], "more --metrics"),
+        (&[url, "--export-svg", "all=/dev/null"], "expected cpu=FILE"),
+        (&[url, "-c", "10", "--export-svg", "cpu=/dev/null"], "give several numbers of them"),
         (&[url, "-s", "1EiB"], "expected a size"),
         (&[url, "--scenario", "ping", "-s", "1KiB"], "a Ping carries at most 125 octets"),
         (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
@@ -95,6 +100,11 @@ fn a_server_that_can_not_be_measured_is_one_line_and_exit_3() {
         (&["ws://127.0.0.1:1/", "--source", "192.0.2.1"], "--source"),
         (&["ws://127.0.0.1:1/", "--payload", "/nonexistent"], "cannot read /nonexistent"),
         (&["ws://127.0.0.1:1/", "--spawn", "false"], "ended before it accepted"),
+        (
+            &[&as_ws, "--metrics", "http://127.0.0.1:1/metrics"],
+            "cannot read --metrics http://127.0.0.1:1/metrics: connection refused",
+        ),
+        (&[&as_ws, "--metrics", &format!("http://{}/metrics", serve.ws_addr())], "cannot read --metrics"),
     ] {
         bench(&[&quick[..], args].concat()).expect_refusal(3, said);
     }
@@ -343,6 +353,31 @@ fn a_spawned_server_is_measured_and_ended() {
     let peer = Peer::start(echo());
     let ended = bench(&[&peer.url(), "-d", "300ms", "--floor", "0s", "--allow-invalid", "--spawn", "sleep 100"]);
     ended.expect_refusal(3, "already");
+}
+
+#[test]
+fn what_grows_with_connections_is_drawn() {
+    let server = Serve::start_plain(&["--admin", "127.0.0.1:0"]);
+    let folder = tempfile::TempDir::new().unwrap();
+    let url = format!("ws://{}/", server.ws_addr());
+    let pid = server.process.pid().to_string();
+    let metrics = server.ready["admin"].as_str().unwrap().to_owned();
+    let drawn = |name: &str| folder.path().join(format!("{name}.svg"));
+    let wanted = ["cpu", "latency", "turns"].map(|name| format!("{name}={}", drawn(name).display()));
+    let mut args = vec![&*url, "--pid", &pid, "--metrics", &metrics, "-c", "2,20", "-d", "600ms", "--floor", "0s"];
+    args.extend(["--allow-invalid", "--format", "json"]);
+    args.extend(wanted.iter().flat_map(|wanted| ["--export-svg", wanted]));
+    let ended = bench(&args);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for piece in document(&ended)["pieces"].as_array().unwrap() {
+        let (turns, messages) = (piece["turns"]["count"].as_u64().unwrap(), piece["completed"].as_u64().unwrap());
+        // A turn answers at least one, but for those that the page itself takes.
+        assert!(turns > 20 && turns < messages * 2 + 1_000, "{turns} turns for {messages} messages");
+    }
+    for name in ["cpu", "latency", "turns"] {
+        let svg = std::fs::read_to_string(drawn(name)).unwrap();
+        assert!(svg.starts_with("<svg") && svg.contains(">20</text>") && svg.contains("<circle"), "{svg}");
+    }
 }
 
 #[test]

@@ -37,7 +37,13 @@ fn round(number: u32, base: u64) -> Measured {
         payload_bytes_received: SAMPLES * 64,
         wanted_rate: Some(10_000.0),
         generator: Usage { cpu: wall / 4, wall, run_queue: Duration::ZERO },
-        served: Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: 5 << 20, rss_peak: 6 << 20 }),
+        served: Some(Served {
+            cpu: wall / 5,
+            answers: SAMPLES,
+            rss_before: 4 << 20,
+            rss_connected: 5 << 20,
+            rss_peak: 6 << 20,
+        }),
         ..Measured::default()
     };
     for slice in 0..10u32 {
@@ -324,7 +330,12 @@ fn a_result_is_not_lost_for_a_file_that_can_not_be_written() {
     assert!(!files.path("o.html").exists());
     check_refusal(&files.report(&[&path, "--export-html", &good, "--export-csv", &good]), 2, "written twice");
     check_refusal(&files.report(&[&path, "--format", "json", "--export-json", "-"]), 2, "stdout: written twice");
+    check_refusal(&files.report(&[&path, "--export-svg", "sizes=/dev/null"]), 2, "expected cpu=FILE");
     // Known only afterwards: the rest is there.
+    let ended = files.report(&[&path, "--export-svg", "turns=/dev/null"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("cannot draw turns: it takes a run with several numbers"), "{ended:?}");
+    assert!(ended.stdout.contains("samples"), "{ended:?}");
     let ended = files.report(&[&path, "--export-csv", "/dev/full", "--export-html", &good, "--assert", "p50<1s"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.contains("cannot write /dev/full: no space left"), "{ended:?}");

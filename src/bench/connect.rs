@@ -10,13 +10,14 @@ use std::{
 use super::{
     clock::{Clock, nanos},
     errors::{self, Explain},
-    measured::{ErrorKind, Measured},
+    measured::{ErrorKind, Measured, histogram},
     pacer::Pacer,
     piece::{Observer, Progress, Task, config},
     plan::{HANDSHAKES_MAX, Load, Span},
     recorder::{Recorder, Surroundings},
     schedule::Schedule,
     series::Series,
+    turns::Turns,
     usage::{Meter, Watched},
 };
 use crate::{
@@ -110,6 +111,7 @@ pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Me
     // A socket that we close first would keep its port for a minute: the server ends TCP, and is waited for.
     let config = Config { linger: Duration::from_millis(100), ..config(task) };
     let mut watched = task.endpoint.process.map(Watched::before);
+    let mut turns = task.endpoint.metrics.as_ref().map(Turns::new);
     let mut run = Run {
         task,
         clock,
@@ -132,17 +134,19 @@ pub(super) fn run(task: &Task<'_>, observer: &mut dyn Observer) -> io::Result<Me
             watched.connected();
             watched.begun();
         }
+        turns.iter_mut().for_each(Turns::begun);
         meters = Some(Meter::read());
     })?;
     let generator = meters.map(|begun| Meter::read().since(&begun)).unwrap_or_default();
     run.drain(observer)?;
-    let served = watched.and_then(|watched| watched.ended());
+    let served = watched.and_then(|watched| watched.ended(run.recorder.answers()));
+    let turns = turns.map_or_else(histogram, Turns::ended);
     let wanted_rate = match task.plan.load {
         Load::Open { rate, .. } => Some(rate),
         Load::Closed { .. } => None,
     };
     let connections = task.connections as u64;
-    Ok(run.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served }))
+    Ok(run.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served, turns }))
 }
 
 impl Run<'_> {

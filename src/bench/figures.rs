@@ -193,6 +193,7 @@ fn add(all: &mut Measured, piece: &Measured) {
         (&mut all.service, &piece.service),
         (&mut all.lateness, &piece.lateness),
         (&mut all.handshake, &piece.handshake),
+        (&mut all.turns, &piece.turns),
     ] {
         add_histogram(sum, one);
     }
@@ -210,6 +211,7 @@ fn add(all: &mut Measured, piece: &Measured) {
     all.served = match (all.served, piece.served) {
         (Some(sum), Some(one)) => Some(Served {
             cpu: sum.cpu.saturating_add(one.cpu),
+            answers: sum.answers.saturating_add(one.answers),
             rss_before: sum.rss_before.min(one.rss_before),
             rss_connected: sum.rss_connected.max(one.rss_connected),
             rss_peak: sum.rss_peak.max(one.rss_peak),
@@ -260,10 +262,10 @@ impl Measured {
         quotient(self.sent as f64, self.wall.as_secs_f64())
     }
 
-    /// The server's CPU time a message that was answered, nanoseconds.
+    /// The server's CPU time a message that was answered while it was taken, nanoseconds.
     pub fn served_cpu_nanos(&self) -> Option<f64> {
         let served = self.served.as_ref()?;
-        quotient(served.cpu.as_nanos() as f64, self.completed as f64)
+        quotient(served.cpu.as_nanos() as f64, served.answers as f64)
     }
 
     /// The generator's CPU time a message that was sent, nanoseconds.
@@ -367,6 +369,16 @@ mod tests {
         }
         assert_eq!(Percentile::P50.of(&of(1..=20)), Some(10));
         assert_eq!(Percentile::P99.of(&of(1..=1000)), Some(990));
+    }
+
+    #[test]
+    fn cpu_time_is_shared_by_all_messages_that_it_went_into() {
+        let mut measured = crate::bench::synthetic::closed_loop(1_000, || 50_000);
+        measured.served = measured.served.map(|served| Served { cpu: Duration::from_micros(10_000), ..served });
+        assert_eq!(measured.served_cpu_nanos(), Some(10_000.0));
+        // A round trip of 10,000 connections is a good part of a short round.
+        measured.served = measured.served.map(|served| Served { answers: 2_000, ..served });
+        assert_eq!(measured.served_cpu_nanos(), Some(5_000.0));
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn measure(
     let addr = reflector::start(1)?;
     let url = format!("ws://{addr}/").parse().map_err(io::Error::other)?;
     let target = Target::resolve(&url, Duration::from_secs(1)).map_err(io::Error::other)?;
-    let endpoint = Endpoint { target, config: Config::default(), process: None };
+    let endpoint = Endpoint { target, config: Config::default(), process: None, metrics: None };
     let payload = plan.payloads.first().cloned().unwrap_or_else(|| Payload::random(64, false, plan.seed));
     let plan = Plan {
         scenario: Scenario::Echo,

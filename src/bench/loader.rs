@@ -206,6 +206,8 @@ impl Loader {
             self.recorder.message_error(answered.counts, self.now, ErrorKind::Timeout, 1, || unanswered(timeout));
         } else if answered.counts {
             self.recorder.answered(self.now, response, service, octets as u64);
+        } else {
+            self.recorder.carried();
         }
     }
 

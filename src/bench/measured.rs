@@ -46,7 +46,10 @@ pub struct Measured {
     pub lateness: Histogram<u64>,
     /// From connect(2) to the 101, for the connections of this piece.
     pub handshake: Histogram<u64>,
-    /// The same over time, in intervals of equal length from `started` on.
+    /// How long the turns of the target's event loops took meanwhile, as its metrics tell it: evenly spread within each of their
+    /// buckets. Empty where nothing is known of them.
+    pub turns: Histogram<u64>,
+    /// Latency over time, in intervals of equal length from `started` on.
     pub series: Vec<Interval>,
     /// What went wrong, by kind: how often, and the first one in words. Of the messages that count, and of connections
     /// whenever they were lost or could not be opened: the load that counts went without them.
@@ -75,6 +78,7 @@ impl Default for Measured {
             service: histogram(),
             lateness: histogram(),
             handshake: histogram(),
+            turns: histogram(),
             series: Vec::new(),
             errors: BTreeMap::new(),
             warmup_errors: BTreeMap::new(),
@@ -138,8 +142,10 @@ pub struct Usage {
 /// What the target's process used, from `/proc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Served {
-    /// CPU time of all its threads while the piece ran.
+    /// CPU time of all its threads while the piece ran, until as few messages were under way as in the beginning.
     pub cpu: Duration,
+    /// Answers that came meanwhile, those to messages of the warm-up included: what the CPU time went into.
+    pub answers: u64,
     /// Resident memory before the connections were opened, octets.
     pub rss_before: u64,
     /// The same with all of them open, before load.

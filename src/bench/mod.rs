@@ -34,6 +34,7 @@ pub mod stats;
 mod sweep;
 #[cfg(test)]
 pub(crate) mod synthetic;
+mod turns;
 mod usage;
 pub mod verdict;
 
@@ -44,4 +45,5 @@ pub use payload::Payload;
 pub use piece::{Endpoint, Observer, Progress};
 pub use plan::Plan;
 pub use sweep::{Part, sweep};
+pub use turns::MetricsPage;
 pub use usage::Process;

@@ -11,7 +11,7 @@ use super::{
     connect,
     errors::{self, Explain},
     loader::{Loader, Means},
-    measured::Measured,
+    measured::{Measured, histogram},
     pacer::Pacer,
     payload::Payload,
     plan::{HANDSHAKES_MAX, Load, Phase, Plan, Scenario, Span},
@@ -19,6 +19,7 @@ use super::{
     schedule::Schedule,
     series::Series,
     slow::SlowReaders,
+    turns::{MetricsPage, Turns},
     usage::{Meter, Process, Watched},
 };
 use crate::{
@@ -40,6 +41,8 @@ pub struct Endpoint {
     pub config: Config,
     /// Its process, where it runs here and is known.
     pub process: Option<Process>,
+    /// Where it tells its metrics, if it is a `wslab serve` and known.
+    pub metrics: Option<MetricsPage>,
 }
 
 /// What a piece is made from.
@@ -109,8 +112,11 @@ pub(super) struct Piece<'a> {
     pub(super) pacer: Pacer,
     slow: Option<SlowReaders>,
     watched: Option<Watched>,
+    turns: Option<Turns>,
     pub(super) meters: Option<(Meter, Meter)>,
     next_tick: u64,
+    /// Messages under way when what counts began.
+    under_way: u64,
     /// What the span is measured by, for the progress.
     pub(super) begun: u64,
 }
@@ -131,9 +137,23 @@ impl<'a> Piece<'a> {
         let timeout = nanos(plan.timeout);
         let loader = Loader::new(clock, task.payload.clone(), means, plan.check, timeout, recorder, task.explain);
         let watched = task.endpoint.process.map(Watched::before);
+        let turns = task.endpoint.metrics.as_ref().map(Turns::new);
         let client = Client::new(&config(task), loader)?;
         let pacer = Pacer::new(plan.load.pace(), &client)?;
-        Ok(Piece { task, observer, clock, client, pacer, slow: None, watched, meters: None, next_tick: 0, begun: 0 })
+        Ok(Piece {
+            task,
+            observer,
+            clock,
+            client,
+            pacer,
+            slow: None,
+            watched,
+            turns,
+            meters: None,
+            next_tick: 0,
+            under_way: 0,
+            begun: 0,
+        })
     }
 
     /// Opens all connections, some at a time; ends when each is open or has failed.
@@ -191,9 +211,11 @@ impl<'a> Piece<'a> {
     /// What counts begins at this time.
     pub(super) fn begin(&mut self, at: u64) {
         self.client.handler_mut().count_from(at);
+        self.under_way = self.client.handler().outstanding;
         if let Some(watched) = &mut self.watched {
             watched.begun();
         }
+        self.turns.iter_mut().for_each(Turns::begun);
         self.begun = at;
         let meter = Meter::read();
         self.meters = Some((meter, meter));
@@ -236,6 +258,15 @@ impl<'a> Piece<'a> {
         loader.opened == loader.lost || self.observer.interrupted()
     }
 
+    /// Once no more messages are under way than when it began, the target's CPU time went into as many as were answered meanwhile:
+    /// whoever waits for all of them has those of the warm-up served at this one's cost.
+    fn note_served(&mut self) {
+        let loader = self.client.handler();
+        if let Some(watched) = self.watched.as_mut().filter(|_| loader.outstanding <= self.under_way) {
+            watched.served(loader.recorder.answers());
+        }
+    }
+
     /// Waits for what is under way, says goodbye, and sums up.
     fn finish(mut self, wall: Duration) -> io::Result<Measured> {
         if let Some((_, ended)) = &mut self.meters {
@@ -244,14 +275,19 @@ impl<'a> Piece<'a> {
         let interrupted = self.observer.interrupted();
         let patience = if interrupted { self.task.plan.timeout.min(GOODBYE) } else { self.task.plan.timeout };
         let deadline = Instant::now() + patience;
+        self.note_served();
         while self.client.handler().outstanding > 0 && (interrupted || !self.is_over()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
             self.turn(left.min(Duration::from_millis(50)))?;
+            self.note_served();
         }
-        let served = self.watched.filter(|_| self.meters.is_some()).and_then(|watched| watched.ended());
+        let answers = self.client.handler().recorder.answers();
+        let watched = self.watched.take().filter(|_| self.meters.is_some());
+        let served = watched.and_then(|watched| watched.ended(answers));
+        let turns = self.turns.take().map_or_else(histogram, Turns::ended);
         let now = self.clock.now();
         let loader = self.client.handler_mut();
         loader.give_up(now, !interrupted);
@@ -267,7 +303,7 @@ impl<'a> Piece<'a> {
         };
         let generator = self.meters.map(|(begun, ended)| ended.since(&begun)).unwrap_or_default();
         let loader = self.client.into_handler();
-        Ok(loader.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served }))
+        Ok(loader.recorder.finish(Surroundings { wall, connections, wanted_rate, generator, served, turns }))
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) struct Recorder {
     begun: Option<Begun>,
     pub(super) sent: u64,
     pub(super) completed: u64,
+    carried: u64,
     bytes_sent: u64,
     bytes_received: u64,
     response: Histogram<u64>,
@@ -44,13 +45,14 @@ struct Same {
 }
 
 /// What the driver of a piece adds in the end.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) wall: Duration,
     pub(super) connections: u64,
     pub(super) wanted_rate: Option<f64>,
     pub(super) generator: Usage,
     pub(super) served: Option<Served>,
+    pub(super) turns: Histogram<u64>,
 }
 
 impl Recorder {
@@ -59,6 +61,7 @@ impl Recorder {
             begun: None,
             sent: 0,
             completed: 0,
+            carried: 0,
             bytes_sent: 0,
             bytes_received: 0,
             response: histogram(),
@@ -94,6 +97,17 @@ impl Recorder {
     #[inline]
     pub(super) fn late(&mut self, lateness: u64) {
         self.lateness.saturating_record(lateness.max(1));
+    }
+
+    /// An answer to a message that does not count.
+    #[inline]
+    pub(super) fn carried(&mut self) {
+        self.carried += u64::from(self.begun.is_some());
+    }
+
+    /// Answers since the begin, those to messages from before included.
+    pub(super) fn answers(&self) -> u64 {
+        self.completed + self.carried
     }
 
     /// An answer that was right. `response`: in an open loop.
@@ -167,6 +181,7 @@ impl Recorder {
             service: self.service,
             lateness: self.lateness,
             handshake: self.handshake,
+            turns: around.turns,
             series: self.series.finish(),
             errors: self.errors.0,
             warmup_errors: self.warmup_errors.0,
@@ -187,6 +202,7 @@ mod tests {
             wanted_rate: None,
             generator: Usage::default(),
             served: None,
+            turns: histogram(),
         })
     }
 
@@ -206,6 +222,16 @@ mod tests {
         assert!(measured.response.is_empty() && measured.lateness.is_empty());
         let over_time: Vec<_> = measured.series.iter().map(|one| (one.completed, one.latency.len())).collect();
         assert_eq!(over_time, [(8, 8), (2, 2)]);
+    }
+
+    #[test]
+    fn answers_to_the_warm_up_are_carried_from_the_begin_on() {
+        let mut recorder = Recorder::new(Series::new(None, 10));
+        recorder.carried();
+        recorder.begin(0);
+        (0..3).for_each(|_| recorder.carried());
+        recorder.answered(10, None, 5, 1);
+        assert_eq!((recorder.answers(), finish(recorder).completed), (4, 1));
     }
 
     #[test]

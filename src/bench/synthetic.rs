@@ -53,8 +53,13 @@ pub(crate) fn open_loop(samples: u64, mut latency: impl FnMut() -> u64) -> Measu
         latency: series,
     }];
     measured.generator = Usage { cpu: wall / 4, wall, run_queue: wall / 1000 };
-    measured.served =
-        Some(Served { cpu: wall / 5, rss_before: 4 << 20, rss_connected: (4 << 20) + 4 * 512, rss_peak: 5 << 20 });
+    measured.served = Some(Served {
+        cpu: wall / 5,
+        answers: samples,
+        rss_before: 4 << 20,
+        rss_connected: (4 << 20) + 4 * 512,
+        rss_peak: 5 << 20,
+    });
     measured
 }
 
@@ -122,7 +127,7 @@ impl SharedMachine {
         let stalls = self.random.random::<f64>() * 0.004;
         // Only what is compared, since there are thousands of these.
         let mut measured = open_loop(0, || 0);
-        for unused in [&mut measured.service, &mut measured.lateness, &mut measured.handshake] {
+        for unused in [&mut measured.service, &mut measured.lateness, &mut measured.handshake, &mut measured.turns] {
             *unused = Histogram::new_with_bounds(1, 2, 1).unwrap();
         }
         measured.series.clear();

@@ -80,18 +80,20 @@ impl Process {
 }
 
 /// What a process used, in the making.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Watched {
     process: Process,
     rss_before: u64,
     rss_connected: u64,
     cpu_begun: Duration,
+    /// When CPU time was read last, and answers by then.
+    served: Option<(Duration, u64)>,
 }
 
 impl Watched {
     /// Before the connections are opened.
     pub(super) fn before(process: Process) -> Watched {
-        Watched { process, rss_before: process.rss(), rss_connected: 0, cpu_begun: Duration::ZERO }
+        Watched { process, rss_before: process.rss(), rss_connected: 0, cpu_begun: Duration::ZERO, served: None }
     }
 
     /// With all of them open.
@@ -104,11 +106,20 @@ impl Watched {
         self.cpu_begun = self.process.cpu();
     }
 
-    /// When it has ended. `None`: the process has too, and nothing is known of it.
-    pub(super) fn ended(&self) -> Option<Served> {
+    /// When so many answers have come since, and no more messages are under way than then. Only the first time counts.
+    pub(super) fn served(&mut self, answers: u64) {
+        let process = self.process;
+        self.served.get_or_insert_with(|| (process.cpu(), answers));
+    }
+
+    /// When it has ended, with so many answers. `None`: the process has too, and nothing is known of it.
+    pub(super) fn ended(mut self, answers: u64) -> Option<Served> {
         let rss_peak = self.process.status("VmHWM:")?;
+        self.served(answers);
+        let (cpu, answers) = self.served?;
         Some(Served {
-            cpu: self.process.cpu().saturating_sub(self.cpu_begun),
+            cpu: cpu.saturating_sub(self.cpu_begun),
+            answers,
             rss_before: self.rss_before,
             rss_connected: self.rss_connected,
             rss_peak,
@@ -150,7 +161,10 @@ mod tests {
         let mut watched = Watched::before(process);
         watched.connected();
         watched.begun();
-        let served = watched.ended().unwrap();
+        watched.served(7);
+        watched.served(8);
+        let served = watched.ended(9).unwrap();
+        assert_eq!(served.answers, 7);
         assert!(served.rss_peak >= served.rss_connected / 2);
         assert!(served.rss_connected > 0 && served.rss_before > 0 && served.cpu < process.cpu());
     }
@@ -163,6 +177,6 @@ mod tests {
         watched.begun();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(watched.ended().is_none());
+        assert!(watched.ended(1).is_none());
     }
 }

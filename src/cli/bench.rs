@@ -20,14 +20,14 @@ use super::{
     bench_units as units,
     bench_until::{self, Until},
     descriptors,
-    error::{EXIT_OK, Error},
+    error::{EXIT_OK, Error, reason},
     interrupt::{EXIT_INTERRUPTED, Interrupt},
     peer::{self, Peer, explain},
     units::parse_duration,
 };
 use crate::{
     bench::{
-        Endpoint, Part, Payload, Plan, Process, floor,
+        Endpoint, MetricsPage, Part, Payload, Plan, Process, floor,
         plan::{Arrivals, Load, Pace, Scenario, Span},
         run::Run,
         sweep,
@@ -96,7 +96,7 @@ fn load_args() -> [Arg; 15] {
             .short('c')
             .value_parser(units::connections)
             .default_value("1")
-            .help("Connections, or a ramp A..B:S from A to B in steps of S, a phase each"),
+            .help("Connections, a ramp A..B:S from A to B in steps of S, or a list such as 10,100,1k; a phase each"),
         option("until", "LATENCY").value_parser(bench_until::parse).help("End a ramp after the first phase of which this is so: p99>15ms"),
         option("duration", "TIME")
             .short('d')
@@ -123,7 +123,7 @@ fn load_args() -> [Arg; 15] {
         option("calibrate", "")
             .num_args(0)
             .action(ArgAction::SetTrue)
-            .conflicts_with_all(["url", "scenario", "until", "spawn", "pid", "name", "reference"])
+            .conflicts_with_all(["url", "scenario", "until", "spawn", "pid", "metrics", "name", "reference"])
             .conflicts_with_all(["rate", "pipeline", "connections", "duration", "count", "warmup", "rounds"])
             .conflicts_with_all(["source", "header", "subprotocol", "fragment"])
             .conflicts_with_all(bench_output::args().iter().map(Arg::get_id))
@@ -154,7 +154,7 @@ fn message_args() -> [Arg; 5] {
     .map(|arg| arg.help_heading(heading))
 }
 
-fn target_args() -> [Arg; 7] {
+fn target_args() -> [Arg; 8] {
     let heading = "Connection";
     [
         option("source", "ADDRESS")
@@ -169,6 +169,10 @@ fn target_args() -> [Arg; 7] {
             .value_parser(value_parser!(u32))
             .action(ArgAction::Append)
             .help("The server's process on this machine: its CPU time and memory are measured too; the first is the first URL's, and so on"),
+        option("metrics", "URL")
+            .value_parser(value_parser!(MetricsPage))
+            .action(ArgAction::Append)
+            .help("What `wslab serve --admin` serves, such as http://127.0.0.1:9100/metrics: how long the turns of its event loops take is measured too; the first is the first URL's, and so on"),
         option("spawn", "CMD")
             .action(ArgAction::Append)
             .conflicts_with("pid")
@@ -286,7 +290,7 @@ fn endpoint(peer: &Peer, matches: &ArgMatches) -> Result<Endpoint, Error> {
             peer.url
         )));
     }
-    Ok(Endpoint { target, config, process: None })
+    Ok(Endpoint { target, config, process: None, metrics: None })
 }
 
 /// Runs the command.
@@ -319,6 +323,7 @@ pub(super) fn bench(
     }
     let mut endpoints = peers.iter().map(|peer| endpoint(peer, matches)).collect::<Result<Vec<_>, _>>()?;
     let _servers = processes(matches, &mut endpoints, &interrupt)?;
+    metrics(matches, &mut endpoints)?;
     if let Some(warning) = descriptors::make_room_for(plan.connections_max()) {
         let _ = writeln!(err, "wslab: {warning}");
     }
@@ -381,4 +386,22 @@ fn processes(matches: &ArgMatches, endpoints: &mut [Endpoint], interrupt: &Inter
         endpoint.process = Some(process.ok_or_else(|| Error::Setting(unknown()))?);
     }
     Ok(servers)
+}
+
+/// The pages that the targets tell their metrics on, each read once.
+fn metrics(matches: &ArgMatches, endpoints: &mut [Endpoint]) -> Result<(), Error> {
+    let pages: Vec<&MetricsPage> = matches.get_many("metrics").into_iter().flatten().collect();
+    if pages.len() > endpoints.len() {
+        return Err(Error::Setting("wslab: more --metrics than URLs: each belongs to the URL of its place".to_owned()));
+    }
+    for (endpoint, page) in endpoints.iter_mut().zip(pages) {
+        page.check().map_err(|source| {
+            Error::Unreached(format!(
+                "wslab: cannot read --metrics {page}: {}: give the page of `wslab serve --admin`",
+                reason(&source)
+            ))
+        })?;
+        endpoint.metrics = Some(page.clone());
+    }
+    Ok(())
 }

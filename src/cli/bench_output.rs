@@ -16,7 +16,7 @@ use super::{
 use crate::bench::{
     assertion::Assertion,
     document::{DOCUMENT_BYTES_MAX, Document, SCHEMA},
-    export,
+    export::{self, growth::Growth},
     outcome::{Checks, Conclusion, Exit, conclude},
     run::Run,
 };
@@ -27,7 +27,7 @@ const MARGIN: &str = "5%";
 const MARGIN_MAX: f64 = 100.0;
 
 /// `--format`, `--export-…`, `--assert`, `--baseline` and what belongs to them.
-pub(super) fn args() -> [Arg; 11] {
+pub(super) fn args() -> [Arg; 12] {
     let file = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("FILE").value_parser(value_parser!(PathBuf)).help(help)
     };
@@ -47,6 +47,12 @@ pub(super) fn args() -> [Arg; 11] {
         file("export-hdr", "Write an HdrHistogram interval log (V2), an interval a line"),
         file("export-csv", "Write a table over time"),
         file("export-html", "Write a page with plots that needs nothing else"),
+        Arg::new("export-svg")
+            .long("export-svg")
+            .value_name("WHAT=FILE")
+            .action(ArgAction::Append)
+            .value_parser(drawing)
+            .help("Draw over several numbers of connections: cpu (of the server, a message), memory (a connection), latency, or turns (of its event loop)"),
         Arg::new("assert")
             .long("assert")
             .value_name("CONDITION")
@@ -89,6 +95,14 @@ pub(super) fn prints_schema(matches: &ArgMatches, out: &mut dyn Write) -> bool {
         let _ = out.write_all(SCHEMA.as_bytes());
     }
     asked
+}
+
+/// `cpu=growth.svg`
+fn drawing(text: &str) -> Result<(Growth, PathBuf), &'static str> {
+    const EXPECTED: &str = "expected cpu=FILE, memory=FILE, latency=FILE or turns=FILE";
+    let (name, path) = text.split_once('=').filter(|(_, path)| !path.is_empty()).ok_or(EXPECTED)?;
+    let growth = Growth::ALL.into_iter().find(|growth| growth.name() == name).ok_or(EXPECTED)?;
+    Ok((growth, PathBuf::from(path)))
 }
 
 fn margin(text: &str) -> Result<f64, &'static str> {
@@ -137,7 +151,7 @@ impl Baseline {
 #[derive(Debug)]
 pub(super) struct Output {
     format: Format,
-    exports: [(Form, Option<PathBuf>); 4],
+    exports: Vec<(Form, PathBuf)>,
     checks: Checks,
     save_baseline: Option<PathBuf>,
 }
@@ -148,6 +162,7 @@ enum Form {
     Hdr,
     Csv,
     Html,
+    Svg(Growth),
 }
 
 impl Output {
@@ -160,13 +175,19 @@ impl Output {
         };
         let save_baseline = matches.get_one::<Baseline>("save-baseline").map(Baseline::path).transpose()?;
         let is_json = matches.get_one::<String>("format").is_some_and(|word| word == "json");
-        let exports = [
+        let files = [
             (Form::Json, path("export-json")),
             (Form::Hdr, path("export-hdr")),
             (Form::Csv, path("export-csv")),
             (Form::Html, path("export-html")),
         ];
-        check_paths(exports.iter().filter_map(|(_, path)| path.as_deref()), is_json)?;
+        let drawings = matches.get_many::<(Growth, PathBuf)>("export-svg").into_iter().flatten();
+        let exports: Vec<(Form, PathBuf)> = files
+            .into_iter()
+            .filter_map(|(form, path)| Some((form, path?)))
+            .chain(drawings.map(|(growth, path)| (Form::Svg(*growth), path.clone())))
+            .collect();
+        check_paths(exports.iter().map(|(_, path)| path.as_path()), is_json)?;
         Ok(Output {
             format: if is_json { Format::Json } else { Format::Text },
             exports,
@@ -180,8 +201,17 @@ impl Output {
         })
     }
 
-    /// Whether the assertions are about targets that this run has, or will have.
+    /// Whether the assertions are about targets that this run has, or will have, and what is to be drawn has connections to be drawn over.
     pub(super) fn fits(&self, run: &Run) -> Result<(), Error> {
+        let has_ramp =
+            run.phases.iter().any(|phase| run.phases.iter().any(|other| other.connections != phase.connections));
+        let drawing = self.exports.iter().find(|(form, _)| matches!(form, Form::Svg(_)) && !has_ramp);
+        if drawing.is_some() {
+            return Err(Error::Setting(
+                "wslab: --export-svg draws over connections: give several numbers of them, such as -c 10,100,1k"
+                    .to_owned(),
+            ));
+        }
         let refused = self.checks.assertions.iter().find_map(|assertion| assertion.targets(run).err());
         refused.map_or(Ok(()), |error| Err(Error::Setting(format!("wslab: {error}"))))
     }
@@ -258,10 +288,9 @@ impl Output {
         out: &mut dyn Write,
         err: &mut dyn Write,
     ) -> Result<(), Error> {
-        let has_export = |(_, path): &(Form, Option<PathBuf>)| path.as_deref().is_some_and(is_stdout);
         let printed = match self.format {
             // Whoever reads an export there reads that alone.
-            Format::Text if self.exports.iter().any(has_export) => {
+            Format::Text if self.exports.iter().any(|(_, path)| is_stdout(path)) => {
                 let _ = write!(err, "{}", bench_text::render(run, conclusion, Style { color: false }));
                 Ok(())
             }
@@ -273,7 +302,7 @@ impl Output {
 
     fn export(&self, run: &Run, out: &mut dyn Write) -> Result<(), Error> {
         let mut trouble = None;
-        for (form, path) in self.exports.iter().filter_map(|(form, path)| Some((*form, path.as_ref()?))) {
+        for (form, path) in &self.exports {
             trouble = form.render(run).and_then(|octets| write(path, &octets, out)).err().or(trouble);
         }
         trouble.map_or(Ok(()), Err)
@@ -291,6 +320,12 @@ impl Form {
             Form::Json => (Document::of(run).to_json() + "\n").into_bytes(),
             Form::Csv => export::csv::render(run).into_bytes(),
             Form::Html => export::html::render(run).into_bytes(),
+            Form::Svg(growth) => growth
+                .svg(run)
+                .ok_or_else(|| {
+                    Error::Result(format!("cannot draw {}: it takes a run with {}", growth.name(), growth.needs()))
+                })?
+                .into_bytes(),
             Form::Hdr => {
                 let mut log = Vec::new();
                 export::hdr::write(run, &mut log)

@@ -43,23 +43,33 @@ pub(super) fn count(text: &str) -> Result<u64, &'static str> {
     number.parse::<u64>().ok().filter(|&n| plain && n > 0).and_then(|n| n.checked_mul(factor)).ok_or(EXPECTED)
 }
 
-/// The numbers of connections of a run: `64`, or `A..B:S`, which is A, A + S, A + 2 S and so on, up to B.
+/// The numbers of connections of a run: `64`; `A..B:S`, which is A, A + S, A + 2 S and so on, up to B; or a list, `10,100,1k`.
+/// They ascend, so that none is measured twice and a ramp's end means something.
 pub(super) fn connections(text: &str) -> Result<Vec<NonZeroUsize>, String> {
     let expected = || {
         format!(
-            "expected a number such as \"64\", or a ramp \"10..100:10\", from 1 to {CONNECTIONS_MAX} in at most {STEPS_MAX} steps"
+            "expected a number such as \"64\", a ramp \"10..100:10\", or an ascending list \"10,100,1k\", from 1 to \
+             {CONNECTIONS_MAX} in at most {STEPS_MAX} steps"
         )
     };
+    let parts = text.split(',').map(ramp).collect::<Option<Vec<_>>>().ok_or_else(expected)?;
+    let steps = parts.concat();
+    let ascends = steps.iter().zip(steps.iter().skip(1)).all(|(one, next)| one < next);
+    if ascends && steps.len() <= STEPS_MAX { Ok(steps) } else { Err(expected()) }
+}
+
+/// One part of such a list.
+fn ramp(text: &str) -> Option<Vec<NonZeroUsize>> {
     let number = |text: &str| count(text).ok().and_then(|n| usize::try_from(n).ok()).filter(|&n| n <= CONNECTIONS_MAX);
     let Some((first, rest)) = text.split_once("..") else {
-        return number(text).and_then(NonZeroUsize::new).map(|n| vec![n]).ok_or_else(expected);
+        return number(text).and_then(NonZeroUsize::new).map(|n| vec![n]);
     };
-    let (last, step) = rest.split_once(':').ok_or_else(expected)?;
-    match (number(first), number(last), number(step)) {
-        (Some(first), Some(last), Some(step)) if first <= last && (last - first) / step < STEPS_MAX => {
-            Ok((first..=last).step_by(step).filter_map(NonZeroUsize::new).collect())
+    let (last, step) = rest.split_once(':')?;
+    match (number(first)?, number(last)?, number(step)?) {
+        (first, last, step) if first <= last && (last - first) / step < STEPS_MAX => {
+            Some((first..=last).step_by(step).filter_map(NonZeroUsize::new).collect())
         }
-        _ => Err(expected()),
+        _ => None,
     }
 }
 
@@ -159,12 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_one_number_or_a_ramp() {
+    fn connections_are_one_number_a_ramp_or_a_list() {
         for (text, expected) in [
             ("64", Some(vec![64])),
             ("1..10:3", Some(vec![1, 4, 7, 10])),
             ("5..5:1", Some(vec![5])),
             ("10..100:50", Some(vec![10, 60])),
+            ("10,30,1k", Some(vec![10, 30, 1_000])),
+            ("1,10..30:10,100", Some(vec![1, 10, 20, 30, 100])),
+            ("10,10", None),
+            ("10,5", None),
+            ("10..30:10,20", None),
+            ("10,", None),
+            (",", None),
+            ("1..1000:1,1001", None),
             ("0", None),
             ("1..10", None),
             ("10..1:1", None),

@@ -56,6 +56,7 @@ pub(super) struct Generator {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Served {
     pub cpu_ns: u64,
+    pub answers: u64,
     pub rss_before_bytes: u64,
     pub rss_connected_bytes: u64,
     pub rss_peak_bytes: u64,
@@ -84,6 +85,8 @@ pub(super) struct Measured {
     pub service: Latency,
     pub lateness: Latency,
     pub handshake: Latency,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Latency>,
     pub errors: Vec<Counted>,
     #[serde(default)]
     pub warmup_errors: Vec<Counted>,

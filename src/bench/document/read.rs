@@ -117,6 +117,10 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             service: histogram(&measured.service.histogram)?,
             lateness: histogram(&measured.lateness.histogram)?,
             handshake: histogram(&measured.handshake.histogram)?,
+            turns: match measured.turns {
+                Some(turns) => histogram(&turns.histogram)?,
+                None => crate::bench::histogram(),
+            },
             series,
             errors: counted(measured.errors)?,
             warmup_errors: counted(measured.warmup_errors)?,
@@ -127,6 +131,7 @@ fn piece(piece: parts::Piece) -> Result<Piece, DocumentError> {
             },
             served: measured.served.map(|served| Served {
                 cpu: Duration::from_nanos(served.cpu_ns),
+                answers: served.answers,
                 rss_before: served.rss_before_bytes,
                 rss_connected: served.rss_connected_bytes,
                 rss_peak: served.rss_peak_bytes,

@@ -30,6 +30,7 @@ fn check(run: &Run) {
         assert_eq!(one.measured.errors, other.measured.errors);
         assert_eq!(one.measured.warmup_errors, other.measured.warmup_errors);
         assert_eq!(one.measured.served, other.measured.served);
+        assert_eq!(one.measured.turns, other.measured.turns);
         assert_eq!(one.measured.wall, other.measured.wall);
     }
     assert_eq!((&run.machines, &run.until), (&back.machines, &back.until));
@@ -196,11 +197,12 @@ prop_compose! {
         measured.wanted_rate = wanted_rate;
         measured.wall = times[0];
         measured.generator = Usage { cpu: times[1], wall: times[2], run_queue: times[3] };
-        measured.served = served.then(|| Served { cpu: times[4], rss_before: counts[1], rss_connected: counts[2], rss_peak: counts[3] });
+        measured.served = served.then(|| Served { cpu: times[4], answers: counts[3], rss_before: counts[1], rss_connected: counts[2], rss_peak: counts[3] });
         measured.response = histograms[0].clone();
         measured.service = histograms[1].clone();
         measured.lateness = histograms[2].clone();
         measured.handshake = histograms[3].clone();
+        measured.turns = histograms[4].clone();
         measured.series = vec![Interval {
             begins: times[5], length: times[6], sent: counts[0], completed: counts[1], errors: counts[2], latency: histograms[4].clone(),
         }];

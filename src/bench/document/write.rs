@@ -119,6 +119,7 @@ fn measured(measured: &Measured) -> parts::Measured {
         service: latency(&measured.service),
         lateness: latency(&measured.lateness),
         handshake: latency(&measured.handshake),
+        turns: (!measured.turns.is_empty()).then(|| latency(&measured.turns)),
         errors: counted(&measured.errors),
         warmup_errors: counted(&measured.warmup_errors),
         generator: parts::Generator {
@@ -130,6 +131,7 @@ fn measured(measured: &Measured) -> parts::Measured {
         },
         served: measured.served.map(|served| parts::Served {
             cpu_ns: nanos(served.cpu),
+            answers: served.answers,
             rss_before_bytes: served.rss_before,
             rss_connected_bytes: served.rss_connected,
             rss_peak_bytes: served.rss_peak,

@@ -6,7 +6,10 @@ mod tables;
 
 use std::fmt::Write as _;
 
-use super::plot::COLOURS;
+use super::{
+    growth,
+    plot::{self, COLOURS},
+};
 use crate::bench::{
     comparison::{Comparison, compare},
     figures::Cell,
@@ -26,6 +29,7 @@ pub fn render(run: &Run) -> String {
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>wslab bench</title><style>",
     );
+    page += plot::STYLE;
     page += STYLE;
     page += "</style></head><body>";
     head(run, &mut page);
@@ -33,6 +37,7 @@ pub fn render(run: &Run) -> String {
     if let Some(end) = run.ramp_end() {
         let _ = write!(page, "<p>{}</p>", escape(&end));
     }
+    page += &growth::section(run, &cells);
     for phase in 0..run.phases.len() {
         let cells: Vec<&Cell> = cells.iter().filter(|cell| cell.phase == phase).collect();
         if !cells.is_empty() {

@@ -2,7 +2,10 @@
 
 use hdrhistogram::Histogram;
 
-use super::super::plot::{Line, Plot};
+use super::super::{
+    plot::{Line, Plot},
+    scale::{Scale, Unit, step},
+};
 use crate::bench::{
     figures::{Cell, SAMPLES_BEYOND},
     run::Run,
@@ -31,6 +34,10 @@ pub(super) fn curve(run: &Run, cells: &[&Cell], kind: &str) -> Plot {
     ticks.retain(|(at, _)| *at <= right + 1e-9);
     Plot {
         title: format!("{kind} by percentile"),
+        y_name: "latency".to_owned(),
+        unit: Unit::Nanoseconds,
+        scale: Scale::decades(values(&lines)),
+        has_legend: false,
         x_name: "percentile (each step to the right: ten times rarer)".to_owned(),
         x_range: (0.0, right),
         x_ticks: ticks,
@@ -67,14 +74,13 @@ pub(super) fn over_time(run: &Run, phase: usize, cells: &[&Cell]) -> Plot {
             lines.push(Line { name: format!("{name}, {what}"), colour: cell.target, is_minor, stretches });
         }
     }
-    // 1, 2 or 5 of a power of ten, so that there are four to ten ticks.
-    let step = [1.0, 2.0, 5.0, 10.0]
-        .into_iter()
-        .map(|factor| factor * 10f64.powf((right / 10.0).max(1e-9).log10().floor()))
-        .find(|step| right / step <= 10.0)
-        .unwrap_or(right.max(1e-9));
+    let step = step(right);
     Plot {
         title: "latency over time".to_owned(),
+        y_name: "latency".to_owned(),
+        unit: Unit::Nanoseconds,
+        scale: Scale::decades(values(&lines)),
+        has_legend: false,
         x_name: "seconds of load".to_owned(),
         x_range: (0.0, right),
         x_ticks: (0..=10)
@@ -84,6 +90,10 @@ pub(super) fn over_time(run: &Run, phase: usize, cells: &[&Cell]) -> Plot {
             .collect(),
         lines,
     }
+}
+
+fn values(lines: &[Line]) -> impl Iterator<Item = f64> {
+    lines.iter().flat_map(|line| line.stretches.iter().flatten()).map(|(_, value)| *value)
 }
 
 type Stretches = Vec<Vec<(f64, f64)>>;

@@ -42,12 +42,13 @@ pub(super) fn latencies(run: &Run, cells: &[&Cell], page: &mut String) {
 }
 
 /// Every distribution of a piece with the word for it.
-pub fn kinds(measured: &Measured) -> [(&'static str, &Histogram<u64>); 4] {
+pub fn kinds(measured: &Measured) -> [(&'static str, &Histogram<u64>); 5] {
     [
         ("response", &measured.response),
         ("service", &measured.service),
         ("late", &measured.lateness),
         ("handshake", &measured.handshake),
+        ("loop turns", &measured.turns),
     ]
 }
 
