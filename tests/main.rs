@@ -15,6 +15,7 @@ mod closing;
 mod faults;
 mod foreign_client;
 mod framing;
+mod half_open;
 mod hostile;
 mod hostile_thousands;
 mod library;
