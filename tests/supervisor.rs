@@ -13,11 +13,12 @@ use crate::support::{
     PATIENCE,
     client::Door,
     process::{Ended, Process, Serve, address_of},
+    scrape::Admin,
     wire::PEER,
 };
 
-/// Opens sockets, passes them from descriptor 3 on as systemd does, and becomes the program. A kind is `listen`, `connect`
-/// (a connected socket) or `udp`.
+/// Opens sockets, passes them from descriptor 3 on as systemd does, and becomes the program. A kind is `listen`, `any` (on
+/// every address), `connect` (a connected socket) or `udp`.
 const LAUNCHER: &str = r#"
 import os, socket, sys
 kinds, names, pid = sys.argv[1].split(), sys.argv[2], sys.argv[3]
@@ -25,14 +26,16 @@ held = []
 def hold(sock):
     held.append(sock)
     return sock
-def listen():
+def listen(addr="127.0.0.1"):
     sock = hold(socket.socket())
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((addr, 0))
     sock.listen(64)
     return sock
 def make(kind):
     if kind == "listen":
         return listen()
+    if kind == "any":
+        return listen("0.0.0.0")
     if kind == "udp":
         return hold(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     return hold(socket.create_connection(listen().getsockname()))
@@ -135,6 +138,46 @@ fn sockets_that_are_passed_replace_addresses_and_workers_share_them() {
 }
 
 #[test]
+fn a_socket_may_be_passed_for_the_admin_address() {
+    let serves = |server: &Launched| {
+        let admin = Admin(address_of(server.ready["admin"].as_str().expect("the URL of the admin address")));
+        server.expect_echoes();
+        let doors = server.addrs("ws").len() + server.addrs("wss").len();
+        assert_eq!(admin.samples().get("wslab_handshakes_total{outcome=\"opened\"}"), doors as f64);
+        // Turns are timed, as with --admin.
+        assert!(admin.samples().get("wslab_loop_turn_seconds_count") > 0.0);
+        assert_eq!(admin.get("/readyz").status, 200);
+    };
+    // Beside others by name, beside others in their order, and alone: then addresses are listened on as ever.
+    for (kinds, names, flags, counts) in [
+        ("listen listen", "ws:admin", &[][..], (1, 0)),
+        ("listen listen listen", "admin:wslab.socket:wslab.socket", &[], (1, 1)),
+        ("listen", "admin", &["--listen", "127.0.0.1:0", "--no-tls"], (1, 0)),
+    ] {
+        let server = launch(kinds, names, flags);
+        assert_eq!((server.addrs("ws").len(), server.addrs("wss").len()), counts, "{names:?}");
+        serves(&server);
+        assert!(!server.process.stderr_so_far().contains("WARN"), "{}", server.process.stderr_so_far());
+    }
+    let mut server = launch("listen listen", "ws:admin", &["--admin", "127.0.0.1:1"]);
+    assert!(server.process.stderr_line_with("replace --admin").contains("command line"));
+    serves(&server);
+}
+
+#[test]
+fn sockets_that_are_passed_and_reached_from_elsewhere_are_warned_of() {
+    let mut server = launch("any any any", "ws:wss:admin", &[]);
+    for (scheme, what) in [("ws", "connect"), ("wss", "connect"), ("admin", "read what this server counts")] {
+        let port = match &server.ready[scheme] {
+            serde_json::Value::String(url) => address_of(url).port(),
+            urls => address_of(urls[0].as_str().unwrap()).port(),
+        };
+        let line = server.process.stderr_line_with(&format!("LISTENING ON 0.0.0.0:{port}"));
+        assert!(line.contains(&format!("can {what}; ListenStream=127.0.0.1:{port} keeps it local")), "{line}");
+    }
+}
+
+#[test]
 fn sockets_for_another_process_are_left_alone() {
     let folder = Serve::folder_of_its_own();
     let flags = ["--no-tls", "--listen", "127.0.0.1:0"];
@@ -151,6 +194,8 @@ fn sockets_that_cannot_be_served_are_told_in_one_line_with_a_remedy() {
         (["connect", "", ""], &[], ["no name", "Accept=no"]),
         (["listen listen listen", "", ""], &[], ["3 sockets", "FileDescriptorName=ws"]),
         (["listen listen", "ws:metrics", ""], &[], ["socket 2 is named \"metrics\"", "FileDescriptorName="]),
+        (["listen listen listen", "ws:admin:admin", ""], &[], ["socket 3", "one ListenStream="]),
+        (["connect listen", "admin:ws", ""], &[], ["\"admin\"", "Accept=no"]),
         (["listen", "wss", ""], &["--no-tls"], ["a socket for wss", "no_tls (command line)"]),
     ] {
         expect_refused(kinds, flags, &words);
