@@ -49,12 +49,16 @@ fn run(settings: &Settings, passed: Passed, logging: &Logging, out: &mut dyn Wri
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
-    let room = descriptors::make_room(options);
+    let room = descriptors::make_room(options)?;
     if let Some(warning) = &room.warning {
         warn!("{warning}");
     }
     let folder = certificates::local_folder();
-    let mut config = Config { connections_max: room.connections_max, ..options.server.clone() };
+    let mut config = Config {
+        connections_max: room.connections_max,
+        turned_away_max: room.turned_away_max,
+        ..options.server.clone()
+    };
     let mut ca = None;
     if !config.listen_tls.is_empty() {
         let identity = certificates::load(options, folder.as_deref())?;
