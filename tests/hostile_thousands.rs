@@ -22,7 +22,7 @@ use crate::support::{
     http::{UPGRADE, upgrade_and},
     process::Serve,
     raise_open_files,
-    wire::PEER,
+    wire::{PEER, bomb},
 };
 
 const PEERS: usize = 1000;
@@ -191,22 +191,12 @@ fn an_octet_a_second(flood: &Flooded<'_>) {
 
 /// The same again and again, 16 KiB that become 16 MiB.
 fn bombs(flood: &Flooded<'_>) {
-    flood.pour_compressed(&bomb(MESSAGE_MAX));
+    flood.pour_compressed(&bomb(MESSAGE_MAX, 1));
 }
 
 /// One octet more: each costs its peer the connection, and it comes again.
 fn bombs_beyond_the_limit(flood: &Flooded<'_>) {
-    flood.pour_compressed(&bomb(MESSAGE_MAX + 1));
-}
-
-/// A text message that inflates to so much (RFC 7692 §7.2.1).
-fn bomb(octets: usize) -> Vec<u8> {
-    let mut deflate = zlib_rs::Deflate::new(9, false, 15);
-    let mut payload = vec![0; octets / 512 + 64];
-    deflate.compress(&vec![b'a'; octets], &mut payload, zlib_rs::DeflateFlush::SyncFlush).unwrap();
-    let len = usize::try_from(deflate.total_out()).unwrap();
-    assert!(payload[..len].ends_with(&[0, 0, 0xff, 0xff]), "the end of a flush");
-    PEER.frame(0xc1, &payload[..len - 4])
+    flood.pour_compressed(&bomb(MESSAGE_MAX + 1, 1));
 }
 
 fn nothing(_: &Flooded<'_>) {}

@@ -1,10 +1,11 @@
 //! Under a supervisor: sockets that it passes (`LISTEN_FDS`), what it is told (`NOTIFY_SOCKET`), and ports shared with others.
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixListener},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -12,7 +13,7 @@ use rustix::process::Signal;
 use crate::support::{
     PATIENCE,
     client::Door,
-    process::{Ended, Process, Serve, address_of},
+    process::{Ended, Process, Serve, address_of, wslab},
     scrape::Admin,
     wire::PEER,
 };
@@ -175,6 +176,75 @@ fn sockets_that_are_passed_and_reached_from_elsewhere_are_warned_of() {
         let line = server.process.stderr_line_with(&format!("LISTENING ON 0.0.0.0:{port}"));
         assert!(line.contains(&format!("can {what}; ListenStream=127.0.0.1:{port} keeps it local")), "{line}");
     }
+}
+
+/// Passes a listener as systemd does, and keeps a hand on it: a child breaks it and mends it as it is told. `argv`: where it is
+/// told, and the program.
+const MEDDLER: &str = r#"
+import os, socket, sys
+probe = socket.socket()
+probe.bind(("127.0.0.1", 0))
+port = probe.getsockname()[1]
+probe.close()
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+# A port that was asked for stays the socket's own while it does not listen.
+sock.bind(("127.0.0.1", port))
+sock.listen(64)
+if os.fork() == 0:
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    control = socket.socket(socket.AF_UNIX)
+    control.connect(sys.argv[1])
+    while order := control.recv(1):
+        if order == b"-":
+            sock.shutdown(socket.SHUT_RDWR)
+        else:
+            sock.listen(64)
+        control.send(order)
+    os._exit(0)
+held = sock.fileno()
+if held != 3:
+    os.dup2(held, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn a_listener_that_fails_for_long_is_asked_once_a_second_and_not_forgotten() {
+    let folder = Serve::folder_of_its_own();
+    let path = folder.path().join("control");
+    let meddler = UnixListener::bind(&path).unwrap();
+    let mut command = wslab(folder.path());
+    let program = command.get_program().to_owned();
+    command = Command::new("python3");
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", search).env("XDG_DATA_HOME", folder.path()).env("HOME", folder.path());
+    command.args(["-c", MEDDLER]).arg(&path).arg(program).args(["serve", "--format", "json", "--no-tls"]);
+    let mut process = Process::start(&mut command);
+    let ready: serde_json::Value = serde_json::from_str(&process.stdout_line()).unwrap();
+    let door = Door::ws(address_of(ready["ws"][0].as_str().unwrap()));
+    let (mut control, _) = meddler.accept().unwrap();
+    control.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tell = |order: &[u8]| {
+        control.write_all(order).unwrap();
+        control.read_exact(&mut [0]).unwrap();
+    };
+    let mut steady = door.open();
+    tell(b"-");
+    process.stderr_line_with("cannot accept");
+    let (begin, cpu) = (Instant::now(), process.cpu_time());
+    steady.expect_silence(Duration::from_millis(2500));
+    let (cpu, took) = (process.cpu_time() - cpu, begin.elapsed());
+    assert!(cpu < took / 20, "{cpu:?} of processor time in {took:?}");
+    steady.expect_echo("served meanwhile");
+    tell(b"+");
+    door.open().expect_echo("served again");
+    let stderr = process.stderr_so_far();
+    let warnings = stderr.matches("cannot accept").count();
+    assert!((2..=2 + begin.elapsed().as_secs() as usize).contains(&warnings), "{warnings}: {stderr}");
 }
 
 #[test]
