@@ -24,6 +24,7 @@ mod logging;
 mod metrics;
 mod opening_handshake;
 mod order;
+mod promises;
 mod proxy_protocol;
 mod report_command;
 mod rooms;
