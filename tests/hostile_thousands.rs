@@ -1,8 +1,8 @@
 //! A thousand peers of each bad kind at once beside honest clients, and what the honest ones notice:
 //! `cargo test --release --test wire -- --ignored --nocapture hostile_thousands`, or with a release build that is there already
-//! `WSLAB_BINARY=…/wslab cargo test --test wire -- …`. It prints the honest clients' round trips beside each flood, and fails
-//! where the slowest hundredth of them took longer than 20 ms (`WSLAB_HONEST_P99_MS`, for slow machines). Figures are those of a
-//! machine that generates the flood too, on the same cores.
+//! `WSLAB_BINARY=…/wslab cargo test --test wire -- …`. It prints the honest clients' round trips beside each flood and the most
+//! memory that the server had, and fails where the slowest hundredth of the round trips took longer than 20 ms
+//! (`WSLAB_HONEST_P99_MS`, for slow machines). Figures are those of a machine that generates the flood too, on the same cores.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -249,7 +249,10 @@ fn hostile_thousands_beside_honest_clients() {
         ("bombs of an octet more", bombs_beyond_the_limit),
     ];
     let mut slow = Vec::new();
-    println!("{:<36} {:>8} {:>8} {:>8} {:>8}  flood", "beside 1,000 ×", "trips", "p50", "p99", "max");
+    println!(
+        "{:<36} {:>8} {:>10} {:>10} {:>10} {:>10}  flood",
+        "beside 1,000 ×", "trips", "p50", "p99", "max", "memory"
+    );
     let only = std::env::var("WSLAB_HOSTILE_ONLY").unwrap_or_default();
     for (name, flood) in floods.into_iter().filter(|(name, _)| name.contains(&only)) {
         let server = Serve::start(&["--handshake-timeout", "60s", "--deflate", "on"]);
@@ -286,11 +289,12 @@ fn hostile_thousands_beside_honest_clients() {
         took.sort();
         let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         println!(
-            "{name:<36} {:>8} {:>6.2}ms {:>6.2}ms {:>6.2}ms  {} octets or handshakes",
+            "{name:<36} {:>8} {:>8.2}ms {:>8.2}ms {:>8.2}ms {:>7} MiB  {} octets or handshakes",
             took.len(),
             at(0.5),
             at(0.99),
             at(1.0),
+            server.process.peak_resident_bytes() >> 20,
             done.into_inner()
         );
         if at(0.99) > p99_max_ms {
