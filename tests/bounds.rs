@@ -174,9 +174,26 @@ fn rest_of(frame: &[u8], sent: usize) -> Vec<u8> {
     frame[14 + sent..].to_vec()
 }
 
+/// What is sent and not read when a socket is closed resets the connection, and a reset can destroy the Close on its way.
+#[test]
+fn a_peer_that_goes_on_sending_when_it_is_closed_with_1013_reads_it_behind_all_it_has_sent() {
+    // More than the sockets' buffers hold, less than is discarded.
+    const SENT_BYTES: usize = 24 << 20;
+    let server =
+        Serve::start(&["--memory-max", "8MiB", "--message-max", "64MiB", "--frame-max", "64MiB", "--linger", "10s"]);
+    at_once(server.doors(), |door| {
+        let mut client = door.open();
+        // It does not look before it has sent all.
+        client.send(&begun(60 << 20, SENT_BYTES));
+        let (rest, end) = client.rest();
+        assert_eq!((rest, end), (SERVER.close(1013), End::Clean), "over {}", door.name());
+    });
+}
+
 #[test]
 fn a_queue_that_takes_all_memory_is_closed_with_1013_behind_whole_frames() {
-    let server = Serve::start_plain(&["--memory-max", "8MiB", "--queue-high", "64MiB", "--deflate", "off"]);
+    let flags = ["--memory-max", "8MiB", "--queue-high", "64MiB", "--deflate", "off", "--linger", "10s"];
+    let server = Serve::start_plain(&flags);
     let mut steady = server.ws().open();
     let mut client = server.ws().open();
     client.tcp().set_write_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -200,7 +217,8 @@ fn a_queue_that_takes_all_memory_is_closed_with_1013_behind_whole_frames() {
     let line = process.stderr_line_with("memory has run out");
     assert!(line.contains("closing who holds most"), "{line}");
     steady.expect_echo("undisturbed");
-    let (output, _) = client.rest();
+    let (output, end) = client.rest();
+    assert_eq!(end, End::Clean, "behind all that it has sent");
     let (frames, rest) = Frame::parse_all(&output);
     assert!(rest.is_empty(), "{} octets that are no frame", rest.len());
     let (close, echoes) = frames.split_last().unwrap();

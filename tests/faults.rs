@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +15,8 @@ use crate::support::{
     PATIENCE, at_once,
     client::{Client, End, client_config},
     http::UPGRADE,
-    process::Serve,
+    process::{Process, Serve, wslab},
+    scrape::Admin,
     wire::{PEER, SERVER, show},
 };
 
@@ -57,25 +58,85 @@ fn without_descriptors_the_server_rests_warns_and_recovers() {
     assert!(stderr.contains("open-file limit"), "{stderr}");
 }
 
+/// The command under a hard limit of open files, as ulimit sets it: it cannot be raised.
+fn under_a_limit(files: usize, command: &mut Command) {
+    let program = command.get_program().to_owned();
+    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let environment: Vec<_> =
+        command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
+    *command = Command::new("/bin/sh");
+    command.env_clear().envs(environment).stdin(Stdio::null());
+    command.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(program).args(args);
+}
+
 #[test]
 fn an_open_file_limit_below_connections_max_lowers_it() {
-    // A hard limit, as ulimit sets it: it cannot be raised.
-    let binary = env!("CARGO_BIN_EXE_wslab");
     let listeners = ["--listen", "127.0.0.1:0", "--no-tls"];
-    let under_a_limit = |command: &mut Command| {
-        let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-        let environment: Vec<_> =
-            command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
-        *command = Command::new("/bin/sh");
-        command.env_clear().envs(environment);
-        command.args(["-c", "ulimit -n 70 && exec \"$0\" \"$@\"", binary]).args(args);
-    };
-    let mut server = Serve::launch(&listeners, &[], under_a_limit, Serve::folder_of_its_own());
+    let prepare = |command: &mut Command| under_a_limit(70, command);
+    let mut server = Serve::launch(&listeners, &[], prepare, Serve::folder_of_its_own());
     let line = server.process.stderr_line_with("70 open files");
     assert!(line.contains("6 connections are served at once instead of 10000"), "{line}");
     let mut clients: Vec<Client> = (0..6).map(|_| server.ws().open()).collect();
     assert_eq!(server.ws().connect().response().status, 503);
     clients.iter_mut().for_each(|client| client.expect_echo("served"));
+}
+
+#[test]
+fn an_open_file_limit_that_leaves_no_connection_is_told_in_one_line() {
+    at_once([(8, 1), (32, 1), (40, 1), (64, 1), (129, 2)], |(files, workers)| {
+        let folder = Serve::folder_of_its_own();
+        let mut command = wslab(folder.path());
+        let workers = workers.to_string();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--listen-tls", "127.0.0.1:0", "--workers", &workers]);
+        under_a_limit(files, &mut command);
+        let ended = Process::start(&mut command).wait();
+        assert_eq!((ended.code, ended.stderr.lines().count(), ended.stdout.as_str()), (Some(3), 1, ""), "{ended:?}");
+        for words in [&format!("the system allows {files} open files"), "are the least", "ulimit -Hn"] {
+            assert!(ended.stderr.contains(words), "{words:?} in {}", ended.stderr);
+        }
+    });
+}
+
+#[test]
+fn a_low_open_file_limit_leaves_files_for_the_admin_address_and_certificates_in_any_crowd() {
+    at_once([65, 70, 100, 200], |files| {
+        let prepare = |command: &mut Command| under_a_limit(files, command);
+        let mut server = Serve::start_with(&["--admin", "127.0.0.1:0"], prepare);
+        let [ws, wss] = server.doors();
+        let mut served: Vec<Client> = (64..files).map(|_| ws.open()).collect();
+        // All are there at once, and say nothing: who is told why holds a descriptor until it has read it.
+        let crowd: Vec<TcpStream> = (0..150).map(|at| if at % 3 == 0 { wss.tcp() } else { ws.tcp() }).collect();
+        for _ in 0..3 {
+            assert_eq!(Admin::of(&server).get("/readyz").status, 200, "of {files} files");
+        }
+        server.process.signal(Signal::HUP);
+        server.process.stderr_line_with("certificate reloaded");
+        let mut told = 0;
+        for mut tcp in crowd {
+            let mut answer = Vec::new();
+            // Those who are closed without a word may be reset.
+            let _ = tcp.read_to_end(&mut answer);
+            told += usize::from(answer.starts_with(b"HTTP/1.1 503 "));
+        }
+        assert!(told > 0, "of {files} files");
+        served.iter_mut().for_each(|client| client.expect_echo("served"));
+        // Not deaf: a place that is left is given again.
+        drop(served.pop());
+        let begin = Instant::now();
+        let mut next = loop {
+            let mut tcp = ws.tcp();
+            let _ = tcp.write_all(UPGRADE.as_bytes());
+            let mut begun = [0; 12];
+            if tcp.peek(&mut begun).is_ok() && begun.ends_with(b" 101") {
+                break ws.over(tcp);
+            }
+            assert!(begin.elapsed() < PATIENCE, "no place becomes free of {files} files");
+        };
+        assert_eq!(next.response().status, 101);
+        next.expect_echo("next");
+        let stderr = server.process.stderr_so_far();
+        assert!(!stderr.contains("cannot accept"), "{stderr}");
+    });
 }
 
 #[test]

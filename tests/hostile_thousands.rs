@@ -1,6 +1,8 @@
 //! A thousand peers of each bad kind at once beside honest clients, and what the honest ones notice:
-//! `cargo test --release -- --ignored --nocapture hostile_thousands`. It prints the honest clients' round trips beside each
-//! flood. Figures are those of a machine that generates the flood too, on the same cores.
+//! `cargo test --release --test wire -- --ignored --nocapture hostile_thousands`, or with a release build that is there already
+//! `WSLAB_BINARY=…/wslab cargo test --test wire -- …`. It prints the honest clients' round trips beside each flood and the most
+//! memory that the server had, and fails where the slowest hundredth of the round trips took longer than 20 ms
+//! (`WSLAB_HONEST_P99_MS`, for slow machines). Figures are those of a machine that generates the flood too, on the same cores.
 
 use std::{
     io::{ErrorKind, Read, Write},
@@ -16,18 +18,25 @@ use std::{
 use socket2::SockRef;
 
 use crate::support::{
-    client::{Door, client_config},
-    http::UPGRADE,
+    client::{Client, Door, client_config},
+    http::{UPGRADE, upgrade_and},
     process::Serve,
     raise_open_files,
-    wire::PEER,
+    wire::{PEER, bomb},
 };
 
 const PEERS: usize = 1000;
 /// Beside each flood.
 const SPAN: Duration = Duration::from_secs(5);
+const HONEST: usize = 16;
 /// Of each honest client.
 const PACE: Duration = Duration::from_millis(20);
+/// How long they wait for an echo before the test gives up.
+const HONEST_PATIENCE: Duration = Duration::from_secs(60);
+/// What 99 of 100 round trips of honest clients may take, unless `WSLAB_HONEST_P99_MS` says otherwise.
+const P99_MAX_MS: f64 = 20.0;
+/// The limit of a message, by default.
+const MESSAGE_MAX: usize = 16 << 20;
 
 /// What a thousand peers do, until they are told to stop.
 type Flood = fn(&Flooded<'_>);
@@ -82,6 +91,46 @@ impl Flooded<'_> {
                     Err(_) => {}
                 }
                 while reads && peer.read(&mut buffer).is_ok_and(|octets| octets == buffer.len()) {}
+            }
+        }
+    }
+
+    /// Pours it over connections that have compression, which are made again where they end.
+    fn pour_compressed(&self, message: &[u8]) {
+        let request = upgrade_and("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+        let connect = || {
+            let tcp = TcpStream::connect_timeout(&self.ws.addr, HONEST_PATIENCE).expect("the server accepts");
+            tcp.set_nonblocking(true).unwrap();
+            SockRef::from(&tcp).set_send_buffer_size(64 << 10).unwrap();
+            SockRef::from(&tcp).set_recv_buffer_size(64 << 10).unwrap();
+            // What comes behind the head is the first message already: a bomb need not wait for the answer. Who is turned away
+            // tries again.
+            let _ = (&tcp).write_all(request.as_bytes());
+            (tcp, 0)
+        };
+        let mut peers: Vec<(TcpStream, usize)> = (0..PEERS).map(|_| connect()).collect();
+        let mut buffer = vec![0; 64 << 10];
+        while !self.is_over() {
+            for peer in &mut peers {
+                let (tcp, at) = peer;
+                let ended = match tcp.write(&message[*at..]) {
+                    Ok(sent) => {
+                        *at = (*at + sent) % message.len();
+                        self.count(sent);
+                        false
+                    }
+                    Err(error) => error.kind() != ErrorKind::WouldBlock,
+                };
+                let read = loop {
+                    match tcp.read(&mut buffer) {
+                        Ok(octets) if octets == buffer.len() => {}
+                        read => break read,
+                    }
+                };
+                let read_ended = read.map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |octets| octets == 0);
+                if ended || read_ended {
+                    *peer = connect();
+                }
             }
         }
     }
@@ -140,13 +189,31 @@ fn an_octet_a_second(flood: &Flooded<'_>) {
     }
 }
 
+/// The same again and again, 16 KiB that become 16 MiB.
+fn bombs(flood: &Flooded<'_>) {
+    flood.pour_compressed(&bomb(MESSAGE_MAX, 1));
+}
+
+/// One octet more: each costs its peer the connection, and it comes again.
+fn bombs_beyond_the_limit(flood: &Flooded<'_>) {
+    flood.pour_compressed(&bomb(MESSAGE_MAX + 1, 1));
+}
+
 fn nothing(_: &Flooded<'_>) {}
 
+/// Tells a flood or clients that it is over, however that comes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Round trips of a client that sends 64 octets at a steady pace, each counted from when it was to be sent.
-fn honest(door: &Door, over: &AtomicBool) -> Vec<Duration> {
-    // Beside a flood of handshakes a newcomer may have to try again, as real ones do.
-    let open = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| door.open())).ok();
-    let mut client = (0..20).find_map(|_| open()).expect("let in");
+fn honest(mut client: Client, over: &AtomicBool) -> Vec<Duration> {
+    // Whoever waits too long is to be seen in the figures.
+    client.tcp().set_read_timeout(Some(HONEST_PATIENCE)).unwrap();
     let text = "h".repeat(64);
     let mut took = Vec::new();
     let mut due = Instant::now();
@@ -159,28 +226,47 @@ fn honest(door: &Door, over: &AtomicBool) -> Vec<Duration> {
     took
 }
 
+/// Opens a connection beside a flood, where a newcomer may have to try again, as real ones do.
+fn open_beside(door: &Door) -> Client {
+    let open = || std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| door.open())).ok();
+    (0..20).find_map(|_| open()).expect("let in")
+}
+
 #[test]
-#[ignore = "half a minute, and figures only: cargo test --release -- --ignored --nocapture hostile_thousands"]
+#[ignore = "a minute, of a release build: cargo test --release --test wire -- --ignored --nocapture hostile_thousands"]
 fn hostile_thousands_beside_honest_clients() {
     assert!(raise_open_files() >= 8_000, "it takes 8,000 open files");
-    let floods: [(&str, Flood); 6] = [
+    let p99_max_ms =
+        std::env::var("WSLAB_HONEST_P99_MS").map_or(P99_MAX_MS, |text| text.parse().expect("milliseconds"));
+    let floods: [(&str, Flood); 8] = [
         ("nothing", nothing),
         ("pings", pings),
         ("fragments of one octet", tiny_fragments),
         ("peers that read nothing", readers_of_nothing),
         ("TLS handshakes", tls_handshakes),
         ("an octet a second (TCP, TLS, HTTP)", an_octet_a_second),
+        ("bombs of 16 MiB", bombs),
+        ("bombs of an octet more", bombs_beyond_the_limit),
     ];
-    println!("{:<36} {:>8} {:>8} {:>8} {:>8}  flood", "beside 1,000 ×", "trips", "p50", "p99", "max");
-    for (name, flood) in floods {
-        let server = Serve::start(&["--handshake-timeout", "60s"]);
+    let mut slow = Vec::new();
+    println!(
+        "{:<36} {:>8} {:>10} {:>10} {:>10} {:>10}  flood",
+        "beside 1,000 ×", "trips", "p50", "p99", "max", "memory"
+    );
+    let only = std::env::var("WSLAB_HOSTILE_ONLY").unwrap_or_default();
+    for (name, flood) in floods.into_iter().filter(|(name, _)| name.contains(&only)) {
+        let server = Serve::start(&["--handshake-timeout", "60s", "--deflate", "on"]);
         let mut hello = Vec::new();
         let config = Arc::new(client_config(&server.ca()));
         let mut tls = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();
         tls.write_tls(&mut hello).unwrap();
         let (over, flood_over, done) = (AtomicBool::new(false), AtomicBool::new(false), AtomicU64::new(0));
         let flooded = Flooded { ws: server.ws(), wss: server.wss(), hello: &hello, over: &flood_over, done: &done };
+        let connect = || server.doors().into_iter().cycle().take(HONEST).map(|door| open_beside(&door)).collect();
+        // Where memory has run out, newcomers are turned away, as they should be: they are there already.
+        let mut clients: Vec<Client> = if name.starts_with("bombs") { connect() } else { Vec::new() };
         let mut took = thread::scope(|scope| {
+            let _flood_over = Over(&flood_over);
             scope.spawn(|| {
                 // The flood shall not take the honest clients' processor time.
                 let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), 10);
@@ -191,24 +277,29 @@ fn hostile_thousands_beside_honest_clients() {
             while name != "nothing" && done.load(Ordering::Relaxed) < 1000 && begin.elapsed() < SPAN {
                 thread::sleep(Duration::from_millis(10));
             }
-            let (doors, over) = (server.doors(), &over);
-            let doors = doors.into_iter().cycle().take(16);
-            let honest: Vec<_> = doors.map(|door| scope.spawn(move || honest(&door, over))).collect();
+            if clients.is_empty() {
+                clients = connect();
+            }
+            let over = &over;
+            let honest: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || honest(client, over))).collect();
             thread::sleep(SPAN);
             over.store(true, Ordering::Relaxed);
-            let took: Vec<Duration> = honest.into_iter().flat_map(|client| client.join().unwrap()).collect();
-            flood_over.store(true, Ordering::Relaxed);
-            took
+            honest.into_iter().flat_map(|client| client.join().unwrap()).collect::<Vec<Duration>>()
         });
         took.sort();
         let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         println!(
-            "{name:<36} {:>8} {:>6.2}ms {:>6.2}ms {:>6.2}ms  {} octets or handshakes",
+            "{name:<36} {:>8} {:>8.2}ms {:>8.2}ms {:>8.2}ms {:>7} MiB  {} octets or handshakes",
             took.len(),
             at(0.5),
             at(0.99),
             at(1.0),
+            server.process.peak_resident_bytes() >> 20,
             done.into_inner()
         );
+        if at(0.99) > p99_max_ms {
+            slow.push(format!("beside {name} {:.1} ms", at(0.99)));
+        }
     }
+    assert!(slow.is_empty(), "99 of 100 round trips were to take {p99_max_ms} ms at most: {}", slow.join(", "));
 }

@@ -3,10 +3,12 @@
 use std::io::Read;
 
 use crate::support::{
+    at_once,
     client::End,
+    http::upgrade_and,
     process::Serve,
     table::{Row, hold_all_on},
-    wire::{PEER, SERVER},
+    wire::{PEER, SERVER, bomb},
 };
 
 #[test]
@@ -79,6 +81,36 @@ fn by_default_a_message_may_have_16_mib_and_not_one_octet_more() {
     client.send(&PEER.frame(0x80, b"!"));
     assert_eq!(client.frame().close_code(), Some(1009));
     client.expect_end();
+}
+
+#[test]
+fn a_compressed_message_is_judged_by_what_it_inflates_to_and_a_bomb_is_not_stored() {
+    let server = Serve::start(&[]);
+    let request = upgrade_and("Sec-WebSocket-Extensions: permessage-deflate\r\n");
+    at_once(server.doors(), |door| {
+        let open = || {
+            let mut client = door.connect();
+            client.send(request.as_bytes());
+            let response = client.response();
+            assert_eq!((response.status, response.header("Sec-WebSocket-Extensions").is_some()), (101, true));
+            client
+        };
+        // Up to the limit it is a message like any other.
+        let mut client = open();
+        client.send(&bomb(4 << 20, 4));
+        let echo = client.frame();
+        assert_eq!((echo.first, echo.payload.len()), (0x81, 16 << 20), "sent uncompressed over {}", door.name());
+        // One octet more, and a GiB in a frame of a MiB.
+        for (octets, count) in [((16 << 20) + 1, 1), (16 << 20, 64)] {
+            let mut client = open();
+            client.send(&bomb(octets, count));
+            assert_eq!(client.frame().close_code(), Some(1009), "{count} × {octets} over {}", door.name());
+            client.expect_end();
+        }
+    });
+    // Two messages of 16 MiB at once, of which each may have taken twice as much while it grew.
+    let peak = server.process.peak_resident_bytes();
+    assert!(peak < 160 << 20, "{peak} octets");
 }
 
 #[test]

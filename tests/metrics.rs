@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use crate::support::{
     PATIENCE, at_once,
     client::{Client, Door},
     http::{UPGRADE, upgrade_and, upgrade_with},
-    process::{Process, Serve, address_of, wslab},
+    process::{Serve, address_of, wslab},
     scrape::{Admin, Samples},
     wire::{PEER, SERVER},
 };
@@ -363,26 +363,15 @@ fn who_has_no_proxy_header_is_counted_waiting_and_dropped() {
 
 #[test]
 fn running_out_of_descriptors_is_counted() {
-    let folder = Serve::folder_of_its_own();
-    let mut command = Command::new("sh");
-    command.env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
-    command.args([
-        "-c",
-        "ulimit -n 40 && exec \"$0\" \"$@\"",
-        env!("CARGO_BIN_EXE_wslab"),
-        "serve",
-        "--format",
-        "json",
-    ]);
-    command.args(["--listen", "127.0.0.1:0", "--no-tls"]).args(ON).env("HOME", folder.path());
-    let mut process = Process::start(&mut command);
-    let ready: serde_json::Value = serde_json::from_str(&process.stdout_line()).unwrap();
-    let [ws, admin] = [&ready["ws"][0], &ready["admin"]].map(|url| address_of(url.as_str().unwrap()));
-    let clients: Vec<TcpStream> = (0..60).map(|_| Door::ws(ws).tcp()).collect();
-    process.stderr_line_with("cannot accept");
+    let mut server = Serve::start_plain(&ON);
+    let (ws, admin) = (server.ws(), Admin::of(&server));
+    let before = server.process.limit_open_files(server.process.open_files_limit_for(20));
+    let clients: Vec<TcpStream> = (0..60).map(|_| ws.tcp()).collect();
+    server.process.stderr_line_with("cannot accept");
     drop(clients);
-    scrape_until(Admin(admin), "again", |samples| samples.get("wslab_refusals_total{limit=\"open_files\"}") >= 1.0);
-    Door::ws(ws).open().expect_echo("as if nothing had been");
+    server.process.limit_open_files(before);
+    scrape_until(admin, "again", |samples| samples.get("wslab_refusals_total{limit=\"open_files\"}") >= 1.0);
+    ws.open().expect_echo("as if nothing had been");
 }
 
 #[test]

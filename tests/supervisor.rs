@@ -1,10 +1,11 @@
 //! Under a supervisor: sockets that it passes (`LISTEN_FDS`), what it is told (`NOTIFY_SOCKET`), and ports shared with others.
 
 use std::{
+    io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixListener},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -12,12 +13,13 @@ use rustix::process::Signal;
 use crate::support::{
     PATIENCE,
     client::Door,
-    process::{Ended, Process, Serve, address_of},
+    process::{Ended, Process, Serve, address_of, wslab},
+    scrape::Admin,
     wire::PEER,
 };
 
-/// Opens sockets, passes them from descriptor 3 on as systemd does, and becomes the program. A kind is `listen`, `connect`
-/// (a connected socket) or `udp`.
+/// Opens sockets, passes them from descriptor 3 on as systemd does, and becomes the program. A kind is `listen`, `any` (on
+/// every address), `connect` (a connected socket) or `udp`.
 const LAUNCHER: &str = r#"
 import os, socket, sys
 kinds, names, pid = sys.argv[1].split(), sys.argv[2], sys.argv[3]
@@ -25,14 +27,16 @@ held = []
 def hold(sock):
     held.append(sock)
     return sock
-def listen():
+def listen(addr="127.0.0.1"):
     sock = hold(socket.socket())
-    sock.bind(("127.0.0.1", 0))
+    sock.bind((addr, 0))
     sock.listen(64)
     return sock
 def make(kind):
     if kind == "listen":
         return listen()
+    if kind == "any":
+        return listen("0.0.0.0")
     if kind == "udp":
         return hold(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     return hold(socket.create_connection(listen().getsockname()))
@@ -129,6 +133,115 @@ fn sockets_that_are_passed_replace_addresses_and_workers_share_them() {
 }
 
 #[test]
+fn a_socket_may_be_passed_for_the_admin_address() {
+    let serves = |server: &Launched| {
+        let admin = Admin(address_of(server.ready["admin"].as_str().expect("the URL of the admin address")));
+        server.expect_echoes();
+        let doors = server.addrs("ws").len() + server.addrs("wss").len();
+        assert_eq!(admin.samples().get("wslab_handshakes_total{outcome=\"opened\"}"), doors as f64);
+        // Turns are timed, as with --admin.
+        assert!(admin.samples().get("wslab_loop_turn_seconds_count") > 0.0);
+        assert_eq!(admin.get("/readyz").status, 200);
+    };
+    // Beside others by name, beside others in their order, and alone: then addresses are listened on as ever.
+    for (kinds, names, flags, counts) in [
+        ("listen listen", "ws:admin", &[][..], (1, 0)),
+        ("listen listen listen", "admin:wslab.socket:wslab.socket", &[], (1, 1)),
+        ("listen", "admin", &["--listen", "127.0.0.1:0", "--no-tls"], (1, 0)),
+    ] {
+        let server = launch(kinds, names, flags);
+        assert_eq!((server.addrs("ws").len(), server.addrs("wss").len()), counts, "{names:?}");
+        serves(&server);
+        assert!(!server.process.stderr_so_far().contains("WARN"), "{}", server.process.stderr_so_far());
+    }
+    let mut server = launch("listen listen", "ws:admin", &["--admin", "127.0.0.1:1"]);
+    assert!(server.process.stderr_line_with("replace --admin").contains("command line"));
+    serves(&server);
+}
+
+#[test]
+fn sockets_that_are_passed_and_reached_from_elsewhere_are_warned_of() {
+    let mut server = launch("any any any", "ws:wss:admin", &[]);
+    for (scheme, what) in [("ws", "connect"), ("wss", "connect"), ("admin", "read what this server counts")] {
+        let port = match &server.ready[scheme] {
+            serde_json::Value::String(url) => address_of(url).port(),
+            urls => address_of(urls[0].as_str().unwrap()).port(),
+        };
+        let line = server.process.stderr_line_with(&format!("LISTENING ON 0.0.0.0:{port}"));
+        assert!(line.contains(&format!("can {what}; ListenStream=127.0.0.1:{port} keeps it local")), "{line}");
+    }
+}
+
+/// Passes a listener as systemd does, and keeps a hand on it: a child breaks it and mends it as it is told. `argv`: where it is
+/// told, and the program.
+const MEDDLER: &str = r#"
+import os, socket, sys
+probe = socket.socket()
+probe.bind(("127.0.0.1", 0))
+port = probe.getsockname()[1]
+probe.close()
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+# A port that was asked for stays the socket's own while it does not listen.
+sock.bind(("127.0.0.1", port))
+sock.listen(64)
+if os.fork() == 0:
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    control = socket.socket(socket.AF_UNIX)
+    control.connect(sys.argv[1])
+    while order := control.recv(1):
+        if order == b"-":
+            sock.shutdown(socket.SHUT_RDWR)
+        else:
+            sock.listen(64)
+        control.send(order)
+    os._exit(0)
+held = sock.fileno()
+if held != 3:
+    os.dup2(held, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"#;
+
+#[test]
+fn a_listener_that_fails_for_long_is_asked_once_a_second_and_not_forgotten() {
+    let folder = Serve::folder_of_its_own();
+    let path = folder.path().join("control");
+    let meddler = UnixListener::bind(&path).unwrap();
+    let mut command = wslab(folder.path());
+    let program = command.get_program().to_owned();
+    command = Command::new("python3");
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", search).env("XDG_DATA_HOME", folder.path()).env("HOME", folder.path());
+    command.args(["-c", MEDDLER]).arg(&path).arg(program).args(["serve", "--format", "json", "--no-tls"]);
+    let mut process = Process::start(&mut command);
+    let ready: serde_json::Value = serde_json::from_str(&process.stdout_line()).unwrap();
+    let door = Door::ws(address_of(ready["ws"][0].as_str().unwrap()));
+    let (mut control, _) = meddler.accept().unwrap();
+    control.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tell = |order: &[u8]| {
+        control.write_all(order).unwrap();
+        control.read_exact(&mut [0]).unwrap();
+    };
+    let mut steady = door.open();
+    tell(b"-");
+    process.stderr_line_with("cannot accept");
+    let (begin, cpu) = (Instant::now(), process.cpu_time());
+    steady.expect_silence(Duration::from_millis(2500));
+    let (cpu, took) = (process.cpu_time() - cpu, begin.elapsed());
+    assert!(cpu < took / 20, "{cpu:?} of processor time in {took:?}");
+    steady.expect_echo("served meanwhile");
+    tell(b"+");
+    door.open().expect_echo("served again");
+    let stderr = process.stderr_so_far();
+    let warnings = stderr.matches("cannot accept").count();
+    assert!((2..=2 + begin.elapsed().as_secs() as usize).contains(&warnings), "{warnings}: {stderr}");
+}
+
+#[test]
 fn sockets_for_another_process_are_left_alone() {
     let folder = Serve::folder_of_its_own();
     let flags = ["--no-tls", "--listen", "127.0.0.1:0"];
@@ -145,6 +258,8 @@ fn sockets_that_cannot_be_served_are_told_in_one_line_with_a_remedy() {
         (["connect", "", ""], &[], ["no name", "Accept=no"]),
         (["listen listen listen", "", ""], &[], ["3 sockets", "FileDescriptorName=ws"]),
         (["listen listen", "ws:metrics", ""], &[], ["socket 2 is named \"metrics\"", "FileDescriptorName="]),
+        (["listen listen listen", "ws:admin:admin", ""], &[], ["socket 3", "one ListenStream="]),
+        (["connect listen", "admin:ws", ""], &[], ["\"admin\"", "Accept=no"]),
         (["listen", "wss", ""], &["--no-tls"], ["a socket for wss", "no_tls (command line)"]),
     ] {
         expect_refused(kinds, flags, &words);

@@ -99,12 +99,13 @@ fn octets_of_any_kind_put_the_idle_timeout_off() {
 fn a_peer_that_answers_no_close_is_dropped_at_the_close_timeout() {
     let server = Serve::start(&["--idle-timeout", "100ms", "--close-timeout", "300ms"]);
     at_once(server.doors(), |door| {
+        // From before the server can have read its last octet: its clock may be well ahead of what we notice.
+        let begin = Instant::now();
         let mut client = door.open();
         assert_eq!(client.frame().close_code(), Some(1001), "over {}", door.name());
-        let begin = Instant::now();
         let (rest, _) = client.rest();
         assert_eq!(show(&rest), "", "nothing behind a Close");
-        expect_soon(begin, Duration::from_millis(300), door.name());
+        expect_soon(begin, Duration::from_millis(400), door.name());
     });
 }
 

@@ -2,23 +2,32 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{error::reason, options::Options};
-use crate::server::TURNED_AWAY_MAX;
+use super::{
+    error::{Error, reason},
+    options::Options,
+};
 
-/// For listeners, pollers, timers, logs and files, per worker.
+/// For listeners, pollers, timers, logs, files and the admin address's clients, per worker.
 const OWN: u64 = 64;
+/// Of these, for connections that are told that there is no room, where nothing is left for more of them.
+const TOLD_MIN: u64 = 8;
 
 /// How many connections the limit leaves room for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Room {
     /// `connections_max`, or fewer where the system allows no more.
     pub connections_max: usize,
-    /// Where it is fewer: why, and what to do.
+    /// `turned_away_max`, or fewer.
+    pub turned_away_max: usize,
+    /// Where fewer connections are served: why, and what to do.
     pub warning: Option<String>,
 }
 
 /// Raises the soft limit as far as the connections need and the hard limit allows; where that is not enough, there are fewer.
-pub(super) fn make_room(options: &Options) -> Room {
+///
+/// # Errors
+/// There would be none.
+pub(super) fn make_room(options: &Options) -> Result<Room, Error> {
     let (files, why) = raise_to(needed(options));
     room(options, files, why)
 }
@@ -50,24 +59,37 @@ fn raise_to(needed: u64) -> (u64, Option<String>) {
 }
 
 /// What is left of so many files.
-fn room(options: &Options, files: u64, why: Option<String>) -> Room {
-    let own = OWN.saturating_mul(options.workers as u64);
-    let left = usize::try_from(files.saturating_sub(own)).unwrap_or(usize::MAX).max(1);
+fn room(options: &Options, files: u64, why: Option<String>) -> Result<Room, Error> {
+    let workers = options.workers as u64;
+    let own = OWN.saturating_mul(workers);
+    let why = why.unwrap_or_else(|| format!("the system allows {files} open files"));
+    let least = own.saturating_add(workers);
+    if files < least {
+        return Err(Error::OpenFiles(format!(
+            "{why}, and {least} are the least, {OWN} and a connection a worker: raise it with `ulimit -Hn {}`{}",
+            needed(options),
+            if workers > 1 { ", or lower --workers" } else { "" }
+        )));
+    }
+    let left = files - own;
     let wanted = options.server.connections_max;
-    let connections_max = wanted.min(left);
+    let connections_max = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
     let warning = (connections_max < wanted).then(|| {
-        let why = why.unwrap_or_else(|| format!("the system allows {files} open files"));
         format!(
             "{why}: {connections_max} connections are served at once instead of {wanted}; raise it with `ulimit -Hn {}`, or lower --connections-max",
             needed(options)
         )
     });
-    Room { connections_max, warning }
+    // A share of the files that are kept for ourselves, and what nobody else takes.
+    let told = TOLD_MIN.saturating_mul(workers).saturating_add(left - connections_max as u64);
+    let turned_away_max = options.server.turned_away_max;
+    let told_max = turned_away_max.saturating_mul(options.workers);
+    Ok(Room { connections_max, turned_away_max: told_max.min(usize::try_from(told).unwrap_or(usize::MAX)), warning })
 }
 
 /// With room for those who are told that there is none: they must not take the place of certificates and of the admin address.
 fn needed(options: &Options) -> u64 {
-    let loops = (OWN + TURNED_AWAY_MAX as u64).saturating_mul(options.workers as u64);
+    let loops = (OWN + options.server.turned_away_max as u64).saturating_mul(options.workers as u64);
     loops.saturating_add(options.server.connections_max as u64)
 }
 
@@ -89,7 +111,7 @@ mod tests {
         options.server.connections_max = usize::MAX;
         let before = getrlimit(Resource::Nofile);
         if let Some(maximum) = before.maximum {
-            let Room { connections_max, warning } = make_room(&options);
+            let Room { connections_max, warning, .. } = make_room(&options).unwrap();
             assert_eq!(connections_max as u64, maximum - OWN);
             assert!(warning.unwrap().contains("--connections-max"));
         }
@@ -98,11 +120,40 @@ mod tests {
     #[test]
     fn the_limit_less_a_few_is_what_connections_get() {
         let options = Options { workers: 2, ..Options::default() };
-        for (files, connections_max) in
-            [(u64::MAX, 10_000), (10_128, 10_000), (10_127, 9_999), (1_024, 896), (100, 1), (0, 1)]
-        {
-            let Room { connections_max: left, warning } = room(&options, files, None);
-            assert_eq!((left, warning.is_some()), (connections_max, connections_max < 10_000), "{files} files");
+        for (files, connections_max, turned_away_max) in [
+            (u64::MAX, 10_000, 512),
+            (10_640, 10_000, 512),
+            (10_639, 10_000, 512),
+            (10_228, 10_000, 116),
+            (10_128, 10_000, 16),
+            (10_127, 9_999, 16),
+            (1_024, 896, 16),
+            (130, 2, 16),
+        ] {
+            let Room { connections_max: served, turned_away_max: told, warning } = room(&options, files, None).unwrap();
+            assert_eq!((served, told), (connections_max, turned_away_max), "{files} files");
+            assert_eq!(warning.is_some(), connections_max < 10_000, "{files} files");
+        }
+    }
+
+    #[test]
+    fn too_few_files_for_one_connection_a_worker_are_refused() {
+        for (workers, files, words) in [
+            (
+                1,
+                64,
+                "the system allows 64 open files, and 65 are the least, 64 and a connection a worker: raise it with `ulimit -Hn 10320`",
+            ),
+            (
+                2,
+                129,
+                "and 130 are the least, 64 and a connection a worker: raise it with `ulimit -Hn 10640`, or lower --workers",
+            ),
+            (1, 0, "the system allows 0 open files"),
+        ] {
+            let error = room(&Options { workers, ..Options::default() }, files, None).unwrap_err();
+            assert!(error.to_string().contains(words), "{error}");
+            assert_eq!(error.exit_code(), 3);
         }
     }
 }

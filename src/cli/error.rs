@@ -2,6 +2,8 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf};
 
+use crate::net::listener::is_out_of_descriptors;
+
 /// Everything went as asked.
 pub(super) const EXIT_OK: i32 = 0;
 /// What was to be checked is not so.
@@ -28,6 +30,8 @@ pub(super) enum Error {
     Inherited(String),
     /// The admin address cannot be listened on.
     BindAdmin { addr: SocketAddr, source: io::Error },
+    /// Too few files may be open; already says how many and what to do.
+    OpenFiles(String),
     /// A certificate or key cannot be used; says which and why.
     Certificate(String),
     /// The folder for the local certificate cannot be used.
@@ -78,7 +82,9 @@ impl fmt::Display for Error {
                 reason(source),
                 bind_remedy(*addr, "--admin", source)
             ),
-            Error::Inherited(line) | Error::Certificate(line) | Error::Result(line) => write!(f, "wslab: {line}"),
+            Error::Inherited(line) | Error::OpenFiles(line) | Error::Certificate(line) | Error::Result(line) => {
+                write!(f, "wslab: {line}")
+            }
             Error::DataFolder { path, source } => write!(
                 f,
                 "wslab: cannot keep the local certificate in {}: {}: set XDG_DATA_HOME to a writable folder, \
@@ -113,6 +119,7 @@ fn bind_remedy(addr: SocketAddr, flag: &str, source: &io::Error) -> String {
         io::ErrorKind::AddrNotAvailable => {
             format!("no interface of this machine has this address, see `ip address` and choose another with {flag}")
         }
+        _ if is_out_of_descriptors(source) => "raise the limit of open files with `ulimit -n`".to_owned(),
         _ => format!("choose another address with {flag}"),
     }
 }

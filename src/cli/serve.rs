@@ -19,7 +19,7 @@ use super::{
     certificates::{self, Identity},
     descriptors,
     error::{Error, reason},
-    inherited,
+    inherited::{self, Passed},
     logging::Logging,
     options::{Format, Options},
     ready::Ready,
@@ -32,28 +32,33 @@ use crate::server::{BindError, Config, Echo, Handle, Inherited, Workers};
 /// Serves until a signal ends it.
 pub(super) fn serve(settings: &Settings, no_color: bool, out: &mut dyn Write) -> Result<(), Error> {
     // Before there are threads.
-    let sockets = inherited::take()?;
+    let passed = inherited::take()?;
     let logging = Logging::start(&settings.options, no_color);
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let result = run(settings, sockets, &logging, out);
+    let result = run(settings, passed, &logging, out);
     logging.finish();
     result
 }
 
-fn run(settings: &Settings, sockets: Vec<Inherited>, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
-    let options = &with_addresses_of(settings, &sockets)?;
+fn run(settings: &Settings, passed: Passed, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
+    let options = &with_addresses_of(settings, &passed)?;
+    let are_passed = [!passed.doors.is_empty(), passed.admin.is_some()];
     // Before anything is announced: whoever reads the ready line may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
-    let room = descriptors::make_room(options);
+    let room = descriptors::make_room(options)?;
     if let Some(warning) = &room.warning {
         warn!("{warning}");
     }
     let folder = certificates::local_folder();
-    let mut config = Config { connections_max: room.connections_max, ..options.server.clone() };
+    let mut config = Config {
+        connections_max: room.connections_max,
+        turned_away_max: room.turned_away_max,
+        ..options.server.clone()
+    };
     let mut ca = None;
     if !config.listen_tls.is_empty() {
         let identity = certificates::load(options, folder.as_deref())?;
@@ -62,20 +67,24 @@ fn run(settings: &Settings, sockets: Vec<Inherited>, logging: &Logging, out: &mu
     }
     config.time_turns = options.admin.is_some();
     config.log_frames = tracing::enabled!(target: "wslab::frame", Level::TRACE);
-    let mut workers = bind(&config, options.workers, sockets).map_err(|error| match error {
+    let mut workers = bind(&config, options.workers, passed.doors).map_err(|error| match error {
         BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
         BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
     })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
-    let admin =
-        options.admin.map(|addr| Admin::bind(addr).map_err(|source| Error::BindAdmin { addr, source })).transpose()?;
+    let admin = options.admin.map(|addr| {
+        let admin = passed.admin.map_or_else(|| Admin::bind(addr), Admin::on);
+        admin.map_err(|source| Error::BindAdmin { addr, source })
+    });
+    let admin = admin.transpose()?;
     let admin_addr = admin.as_ref().map(Admin::addr);
     let ready = Ready::new(&ws, &wss, admin_addr, ca, config.settings.policy.paths.as_deref(), std::process::id());
     workers.name_urls(&[&ready.ws[..], &ready.wss].concat());
     announce(&ready, options, logging, out);
-    warn_of_exposure("--listen", "connect", &ws);
-    warn_of_exposure("--listen-tls", "connect", &wss);
-    warn_of_exposure("--admin", "read what this server counts", admin_addr.as_slice());
+    let [doors, desk] = are_passed.map(|passed| move |flag| if passed { "ListenStream=" } else { flag });
+    warn_of_exposure(doors("--listen "), "connect", &ws);
+    warn_of_exposure(doors("--listen-tls "), "connect", &wss);
+    warn_of_exposure(desk("--admin "), "read what this server counts", admin_addr.as_slice());
 
     let handle = workers.handle();
     // It answers until the loops have ended.
@@ -100,8 +109,20 @@ fn run(settings: &Settings, sockets: Vec<Inherited>, logging: &Logging, out: &mu
 }
 
 /// Sockets that were passed take the place of addresses; what was chosen beside them is not listened on.
-fn with_addresses_of(settings: &Settings, sockets: &[Inherited]) -> Result<Options, Error> {
+fn with_addresses_of(settings: &Settings, passed: &Passed) -> Result<Options, Error> {
     let mut options = settings.options.clone();
+    let warn_of_choice = |name, flag| {
+        let origin = settings.origin(name);
+        if *origin != Origin::Default {
+            warn!("LISTEN_FDS: the sockets passed replace {flag} ({origin})");
+        }
+    };
+    if let Some(admin) = &passed.admin {
+        warn_of_choice("admin", "--admin");
+        options.admin =
+            Some(admin.local_addr().map_err(|source| Error::System { doing: "use the admin socket passed", source })?);
+    }
+    let sockets = &passed.doors;
     if sockets.is_empty() {
         return Ok(options);
     }
@@ -111,12 +132,8 @@ fn with_addresses_of(settings: &Settings, sockets: &[Inherited]) -> Result<Optio
             settings.origin("no_tls")
         )));
     }
-    for (name, flag) in [("listen", "--listen"), ("listen_tls", "--listen-tls")] {
-        let origin = settings.origin(name);
-        if *origin != Origin::Default {
-            warn!("LISTEN_FDS: the sockets passed replace {flag} ({origin})");
-        }
-    }
+    warn_of_choice("listen", "--listen");
+    warn_of_choice("listen_tls", "--listen-tls");
     if options.workers > 1 {
         info!("LISTEN_FDS: {} workers accept from the same sockets, whoever comes first", options.workers);
     }
@@ -142,12 +159,12 @@ fn bind(config: &Config, workers: usize, sockets: Vec<Inherited>) -> Result<Work
     Workers::bind(config, workers, Echo::default)
 }
 
-/// Loudly: whoever meant a test server must not overlook it.
-fn warn_of_exposure(flag: &str, what: &str, addrs: &[SocketAddr]) {
+/// Loudly: whoever meant a test server must not overlook it. `setting`: what stands before the address that would not do it.
+fn warn_of_exposure(setting: &str, what: &str, addrs: &[SocketAddr]) {
     for addr in addrs.iter().filter(|addr| !addr.ip().is_loopback()) {
         let port = addr.port();
         warn!(
-            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can {what}; {flag} 127.0.0.1:{port} keeps it local"
+            "LISTENING ON {addr}, NOT ONLY ON THIS MACHINE: whoever reaches it can {what}; {setting}127.0.0.1:{port} keeps it local"
         );
     }
 }

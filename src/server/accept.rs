@@ -34,8 +34,6 @@ const LISTED_HANDSHAKES_MAX: usize = 64;
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.
 pub(super) const WARNING_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections beyond a limit that are being told so at once; more are closed without a word.
-pub(crate) const TURNED_AWAY_MAX: usize = 256;
 
 /// One address that is listened on.
 #[derive(Debug)]
@@ -69,6 +67,7 @@ pub(super) struct Reception<L> {
     pub(super) settings: Arc<Settings>,
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     connections_max: usize,
+    turned_away_max: usize,
     handshakes_max: usize,
     /// From here on newcomers are turned away.
     memory_bytes_high: usize,
@@ -91,6 +90,7 @@ impl<L> Reception<L> {
             settings: Arc::new(config.settings.clone()),
             tls: config.tls.clone(),
             connections_max: config.connections_max,
+            turned_away_max: config.turned_away_max,
             handshakes_max: config.handshakes_max,
             memory_bytes_high: config.memory_bytes_max / 10 * 9,
             admission: Admission::new(config.connections_per_address),
@@ -138,8 +138,9 @@ impl<L> Reception<L> {
         self.rest_until = None;
     }
 
-    pub(super) fn connections_max(&self) -> usize {
-        self.connections_max
+    /// Connections held at once: served, or told that they are not.
+    pub(super) fn sockets_max(&self) -> usize {
+        self.connections_max.saturating_add(self.turned_away_max)
     }
 
     pub(super) fn is_header_warning_due(&mut self, now: Instant) -> bool {
@@ -262,7 +263,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         if is_due(&mut self.reception.full_warned, self.sessions.shared.now) {
             tracing::warn!("turning peers away: {refusal}");
         }
-        if arrival.tls || self.reception.turned_away.len() >= TURNED_AWAY_MAX {
+        if arrival.tls || self.reception.turned_away.len() >= self.reception.turned_away_max {
             return None;
         }
         let id = self.take_in(Transport::Plain(socket), arrival)?;

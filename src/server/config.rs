@@ -20,6 +20,9 @@ pub struct Config {
     pub settings: Settings,
     /// Connections held at once, per server. Beyond it: 503 and close (plain), close (TLS).
     pub connections_max: usize,
+    /// Connections beyond it, and beyond other bounds, that are being told so at once, per server: a descriptor each, besides
+    /// `connections_max`. More are closed without a word.
+    pub turned_away_max: usize,
     /// Connections held at once of one client address (IPv4 /32, IPv6 /64), per server. Beyond it: as `connections_max`. `None`:
     /// they are not counted.
     pub connections_per_address: Option<usize>,
@@ -128,6 +131,7 @@ impl Config {
         let count = count.max(1);
         Config {
             connections_max: self.connections_max.div_ceil(count),
+            turned_away_max: self.turned_away_max.div_ceil(count),
             connections_per_address: self.connections_per_address.map(|max| max.div_ceil(count)),
             handshakes_max: self.handshakes_max.div_ceil(count),
             memory_bytes_max: self.memory_bytes_max / count,
@@ -145,6 +149,7 @@ impl Default for Config {
             tls: None,
             settings: Settings::default(),
             connections_max: 10_000,
+            turned_away_max: 256,
             connections_per_address: None,
             handshakes_max: 1_000,
             memory_bytes_max: 512 << 20,

@@ -14,7 +14,7 @@ use std::{
 use slab::Slab;
 
 use super::{
-    accept::{Arrival, TURNED_AWAY_MAX},
+    accept::Arrival,
     config::{Config, ProxyProtocol},
     event_loop::{Loop, WAKER},
     kernel::Kernel,
@@ -160,7 +160,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     fn wait_for_header(&mut self, mut socket: K::Socket, peer: SocketAddr, tls: bool, since: Instant) {
-        if self.sessions.len() + self.lobby.len() >= self.reception.connections_max() + TURNED_AWAY_MAX {
+        if self.sessions.len() + self.lobby.len() >= self.reception.sockets_max() {
             return self.tally.refused(Limit::Connections);
         }
         let token = self.lobby.next_token();

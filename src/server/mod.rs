@@ -17,8 +17,6 @@ mod lobby;
 mod metrics;
 mod workers;
 
-#[cfg_attr(not(feature = "cli"), allow(unused_imports))] // it counts files
-pub(crate) use accept::TURNED_AWAY_MAX;
 pub use bind::{BindError, Inherited, Server};
 pub use board::ServerState;
 pub use config::{Config, ConfigError, ProxyProtocol};

@@ -139,6 +139,13 @@ impl Process {
         pages * rustix::param::page_size()
     }
 
+    /// The most memory that it had in use at once, in octets.
+    pub(crate) fn peak_resident_bytes(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+    }
+
     /// Lets it have so many descriptors, and returns how many it could have before.
     pub(crate) fn limit_open_files(&self, current: u64) -> u64 {
         let pid = Pid::from_child(&self.child);

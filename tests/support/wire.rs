@@ -78,6 +78,17 @@ fn masked(payload: &[u8], key: [u8; 4]) -> Vec<u8> {
     octets
 }
 
+/// A text message of `count` times so many octets, compressed as well as DEFLATE can (RFC 7692 §7.2.1): a thousandth of it.
+pub(crate) fn bomb(octets: usize, count: usize) -> Vec<u8> {
+    let mut deflate = zlib_rs::Deflate::new(9, false, 15);
+    let mut payload = vec![0; octets / 512 + 64];
+    deflate.compress(&vec![b'a'; octets], &mut payload, zlib_rs::DeflateFlush::SyncFlush).unwrap();
+    let len = usize::try_from(deflate.total_out()).unwrap();
+    // What ends in a flush looks back at nothing but itself, so it can stand there again.
+    let payload = payload[..len].repeat(count);
+    PEER.frame(0xc1, payload.strip_suffix(&[0, 0, 0xff, 0xff]).expect("the end of a flush"))
+}
+
 /// A payload length in its shortest form, without the mask bit.
 pub(crate) fn shortest_len(len: usize) -> Vec<u8> {
     match len {

@@ -11,7 +11,7 @@ mod site;
 use std::{
     collections::VecDeque,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -53,9 +53,17 @@ pub(super) struct Admin {
 impl Admin {
     /// Binds the address.
     pub(super) fn bind(addr: SocketAddr) -> io::Result<Admin> {
+        Admin::with(Listener::bind(addr, BACKLOG, false, None)?)
+    }
+
+    /// The same on a socket that listens already.
+    pub(super) fn on(listener: TcpListener) -> io::Result<Admin> {
+        Admin::with(Listener::from_std(listener, None)?)
+    }
+
+    fn with(mut listener: Listener) -> io::Result<Admin> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let mut listener = Listener::bind(addr, BACKLOG, false, None)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let addr = listener.local_addr()?;
         Ok(Admin { poll, waker, listener, addr })

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::HashMap, io, net::SocketAddr, rc::Rc, sync::mpsc::channel, time::Duration};
 
 use super::{
-    super::{accept::TURNED_AWAY_MAX, event_loop::Loop},
+    super::event_loop::Loop,
     counting::{ends_add_up, gauges_are_true},
     net::{Hold, Net},
     peer::{Peer, head_len},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     proto::{Closure, HEADER_BYTES_MAX, Message, Sender, WireHeader, handshake::Opened},
-    server::ProxyProtocol,
+    server::{Config, ProxyProtocol},
     session::{
         ConnId, Handler,
         tests::{App, Frame, Random, law::judge, script::Ending},
@@ -160,11 +160,11 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
 
 /// What holds after every turn.
 fn keep_bounds(server: &Loop<SimKernel, Apps>, scenario: &Scenario) {
-    let connections_max = scenario.config.connections_max;
-    assert!(server.sessions.len() <= connections_max + TURNED_AWAY_MAX, "{} sessions", server.sessions.len());
+    let Config { connections_max, turned_away_max, .. } = scenario.config;
+    assert!(server.sessions.len() <= connections_max + turned_away_max, "{} sessions", server.sessions.len());
     assert!(server.handler.open <= connections_max, "{} connections", server.handler.open);
     let lobby = server.lobby.len();
-    assert!(server.sessions.len() + lobby <= connections_max + 2 * TURNED_AWAY_MAX, "{lobby} in the lobby");
+    assert!(server.sessions.len() + lobby <= connections_max + 2 * turned_away_max, "{lobby} in the lobby");
     let limits = &scenario.config.settings.limits;
     // The mark, and what may cross it at once: a message twice over, or a Pong or a Ping beside it.
     let frame = limits.message_bytes_max as usize + HEADER_BYTES_MAX;
