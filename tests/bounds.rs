@@ -13,6 +13,7 @@ use crate::support::{
     http::UPGRADE,
     process::Serve,
     raise_open_files,
+    scrape::Admin,
     wire::{Frame, PEER, SERVER},
 };
 
@@ -93,6 +94,21 @@ fn an_address_whose_share_is_used_up_takes_no_places_of_others_while_it_is_told(
         assert_eq!(client.response().status, 503);
     }
     first.expect_echo("undisturbed");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn who_connects_and_says_nothing_is_the_kernels_for_a_second() {
+    let flags = ["--defer-accept", "1s", "--handshake-timeout", "200ms", "--admin", "127.0.0.1:0"];
+    let server = Serve::start_plain(&flags);
+    let mut silent = server.ws().tcp();
+    server.ws().open().expect_echo("came later, spoke first");
+    let accepted = Admin::of(&server).samples().get("wslab_connections_accepted_total{listener=\"ws\"}");
+    assert_eq!(accepted, 1.0, "the silent one is not there yet");
+    // Then it is a peer like others, whose time begins.
+    let mut answer = Vec::new();
+    silent.read_to_end(&mut answer).unwrap();
+    assert!(answer.starts_with(b"HTTP/1.1 408 "), "{}", answer.escape_ascii());
 }
 
 #[test]

@@ -136,6 +136,7 @@ pub(super) static KEYS: &[Key] = &[
     key("write_stall_timeout", "TIME", TIMEOUTS, "Without one octet of output taken by the peer, then the connection is dropped", Slot::Time(|o| &mut o.server.settings.timeouts.write_stall)),
     key("linger", "TIME", TIMEOUTS, "Reading and discarding after our last octet, before the socket is closed", Slot::TimeOrZero(|o| &mut o.server.linger)),
     key("keep_alive", "TIME", TIMEOUTS, "TCP keep-alive: silence before the first probe; or \"off\"", Slot::TimeOrOff(|o| &mut o.server.keep_alive)),
+    key("defer_accept", "TIME", TIMEOUTS, "How long the kernel keeps a connection that says nothing to itself (Linux); or \"off\"", Slot::TimeOrOff(|o| &mut o.server.defer_accept)),
     key("grace", "TIME", TIMEOUTS, "How long a drain (TERM, INT) waits for peers", Slot::TimeOrZero(|o| &mut o.server.grace)),
 
     key("format", "FORMAT", OUTPUT, "The ready line on stdout: \"text\" or \"json\"", Slot::Format(|o| &mut o.format)),

@@ -60,7 +60,11 @@ pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
         let place = settings.origin("proxy_from").to_string();
         settings.warnings.push(format!("proxy_from ({place}) has no effect: proxy_protocol is \"off\""));
     }
-    check_keep_alive(settings)?;
+    check_whole_seconds(settings, "keep_alive", settings.options.server.keep_alive)?;
+    check_whole_seconds(settings, "defer_accept", settings.options.server.defer_accept)?;
+    if cfg!(not(target_os = "linux")) && settings.options.server.defer_accept.is_some() {
+        return Err(settings.refuse("defer_accept", "works on Linux only"));
+    }
     check_listeners(settings)?;
     // What else the library would refuse at start.
     settings.options.server.settings.check().map_err(|error| Error::Setting(format!("wslab: {error}")))
@@ -91,12 +95,11 @@ impl Settings {
     }
 }
 
-fn check_keep_alive(settings: &Settings) -> Result<(), Error> {
-    match settings.options.server.keep_alive {
+fn check_whole_seconds(settings: &Settings, name: &str, time: Option<Duration>) -> Result<(), Error> {
+    match time {
         // TCP_KEEPIDLE is a count of seconds, 32,767 at most.
-        Some(silence) if silence.subsec_nanos() != 0 || silence > Duration::from_secs(32_767) => {
-            Err(settings
-                .refuse("keep_alive", "expected whole seconds up to \"32767s\", as the system counts, or \"off\""))
+        Some(time) if time.subsec_nanos() != 0 || time > Duration::from_secs(32_767) => {
+            Err(settings.refuse(name, "expected whole seconds up to \"32767s\", as the system counts, or \"off\""))
         }
         _ => Ok(()),
     }

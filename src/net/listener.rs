@@ -81,6 +81,18 @@ impl Listener {
             .set_busy_poll(u32::try_from(time.as_micros()).unwrap_or(u32::MAX).min(i32::MAX as u32))
     }
 
+    /// Asks the kernel to keep a connection to itself until its first octets are there, or for about so long (TCP_DEFER_ACCEPT; the
+    /// time becomes a number of retransmissions). In all that is served here the client speaks first, so whoever is accepted can
+    /// be read at once, and who connects and says nothing costs nothing.
+    ///
+    /// # Errors
+    /// What `setsockopt` said; the listener serves as before then.
+    #[cfg(target_os = "linux")]
+    pub fn set_defer_accept(&self, time: Duration) -> io::Result<()> {
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        Ok(nix::sys::socket::setsockopt(&self.inner, DeferAccept, &seconds)?)
+    }
+
     /// The address in use, with the real port where port 0 was asked for.
     ///
     /// # Errors
@@ -89,6 +101,20 @@ impl Listener {
         self.inner.local_addr()
     }
 }
+
+/// TCP_DEFER_ACCEPT, in seconds.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug)]
+struct DeferAccept;
+
+#[cfg(target_os = "linux")]
+nix::setsockopt_impl!(
+    DeferAccept,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32,
+    nix::sys::socket::sockopt::SetStruct<u32>
+);
 
 impl Source for Listener {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
@@ -181,6 +207,20 @@ mod tests {
         let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = accept_soon(&listener);
         assert!(!SockRef::from(&stream).keepalive().unwrap(), "not asked for");
+        assert!(listener.accept().unwrap().is_none());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_deferred_connection_is_accepted_once_it_has_spoken() {
+        use std::io::Write as _;
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16, false, None).unwrap();
+        listener.set_defer_accept(Duration::from_secs(60)).unwrap();
+        let addr = listener.local_addr().unwrap();
+        let _silent = StdStream::connect(addr).unwrap();
+        let mut speaking = StdStream::connect(addr).unwrap();
+        speaking.write_all(b"GET").unwrap();
+        assert_eq!(accept_soon(&listener).1, speaking.local_addr().unwrap(), "the one that came later");
         assert!(listener.accept().unwrap().is_none());
     }
 

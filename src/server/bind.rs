@@ -105,6 +105,12 @@ impl<H: Handler> Server<H> {
         let tls = config.listen_tls.iter().map(|addr| (*addr, true));
         for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
             let bound = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive);
+            #[cfg(target_os = "linux")]
+            if let (Ok(listener), Some(time)) = (&bound, config.defer_accept)
+                && let Err(error) = listener.set_defer_accept(time)
+            {
+                tracing::debug!(%error, "connections are accepted before they have said anything");
+            }
             bound.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
                 tls,

@@ -40,6 +40,9 @@ pub struct Config {
     pub busy_poll: Duration,
     /// TCP keep-alive: silence before the first probe. `None`: off.
     pub keep_alive: Option<Duration>,
+    /// How long the kernel keeps a connection that says nothing to itself (TCP_DEFER_ACCEPT, Linux; about so long, by
+    /// retransmissions). `None`: it is accepted at once. Sockets that were passed are as who passed them made them.
+    pub defer_accept: Option<Duration>,
     /// Whether a proxy in front says for whom it speaks.
     pub proxy_protocol: ProxyProtocol,
     /// The proxies that are believed.
@@ -157,6 +160,7 @@ impl Default for Config {
             reuse_port: false,
             busy_poll: Duration::ZERO,
             keep_alive: Some(Duration::from_secs(60)),
+            defer_accept: cfg!(target_os = "linux").then_some(Duration::from_secs(1)),
             proxy_protocol: ProxyProtocol::Off,
             proxy_from: Network::LOOPBACK.to_vec(),
             grace: Duration::from_secs(10),

@@ -273,6 +273,8 @@ impl Serve {
     ) -> Serve {
         let mut command = wslab(folder.path());
         command.arg("serve").args(listeners).args(["--format", "json"]).args(flags);
+        // Many tests are about peers that say nothing. The kernel would keep each to itself for a second; a flag can ask for that.
+        command.env("WSLAB_DEFER_ACCEPT", "off");
         prepare(&mut command);
         let mut process = Process::start(&mut command);
         let line = process.stdout_line();
