@@ -152,7 +152,7 @@ impl Sink for Inflated<'_> {
     fn room(&mut self) -> &mut [u8] {
         // One octet more than is allowed, to see that it comes.
         let most = usize_of(self.max).saturating_sub(self.message.buffer.len()).saturating_add(1);
-        self.message.buffer.room(INFLATE_STEP_BYTES_MIN.min(most), INFLATE_STEP_BYTES_MAX.min(most))
+        self.message.buffer.room(INFLATE_STEP_BYTES_MIN.min(most), INFLATE_STEP_BYTES_MAX.min(most), most)
     }
 
     fn filled(&mut self, len: usize) -> Result<(), ProtocolError> {

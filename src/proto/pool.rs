@@ -51,10 +51,15 @@ impl Buffer {
         self.bytes.get_mut(self.end..end).unwrap_or_default()
     }
 
-    /// Room behind the octets held: at least `min`, growing if need be, and at most `max`.
-    pub(super) fn room(&mut self, min: usize, max: usize) -> &mut [u8] {
+    /// Room behind the octets held: at least `min`, growing if need be, and at most `max`. No more than `most` will be asked for.
+    pub(super) fn room(&mut self, min: usize, max: usize, most: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < min {
             let grown = (self.end + min).max((self.bytes.len() * 2).min(self.end + max));
+            if grown > self.bytes.capacity() {
+                let doubled = (self.bytes.capacity() * 2).min(self.end + most).max(grown);
+                self.bytes.reserve_exact(doubled - self.bytes.len());
+            }
+            // Page by page, not all that is reserved: that would take a millisecond every few MiB.
             self.bytes.resize(grown, 0);
         }
         self.spare(max)

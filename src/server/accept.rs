@@ -28,6 +28,8 @@ use crate::{
 
 /// Connections accepted from one listener before the others get their turn.
 pub(super) const ACCEPTS_MAX: usize = 64;
+/// How long that may take: each has a turn at once, which is short mostly.
+const ACCEPT_SLICE: Duration = Duration::from_millis(4);
 /// TLS handshakes that wait for us, not for their peers, from which on no more are begun.
 const LISTED_HANDSHAKES_MAX: usize = 64;
 /// How long accepting rests when descriptors have run out and none comes back.
@@ -176,6 +178,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             return;
         }
         for at in 0..self.reception.doors.len() {
+            let end = self.kernel.now() + ACCEPT_SLICE;
             for _ in 0..ACCEPTS_MAX {
                 let Some(door) = self.reception.doors.get_mut(at).filter(|door| door.knocking) else { break };
                 let tls = door.tls;
@@ -187,6 +190,10 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
                     Ok(Some((socket, peer))) => {
                         self.tally.accepted(tls);
                         self.receive(socket, peer, tls);
+                        if self.kernel.now() >= end {
+                            // The door is still marked.
+                            break;
+                        }
                     }
                     Ok(None) => door.knocking = false,
                     Err(error) if is_out_of_descriptors(&error) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    accept::{Reception, WARNING_INTERVAL},
+    accept::{ACCEPTS_MAX, Reception, WARNING_INTERVAL},
     config::Config,
     control::Command,
     frame_log::{CurrentConnection, FrameLog},
@@ -28,6 +28,12 @@ const CROWD_BYTES: usize = 1 << 20;
 const TURN_BYTES_MIN: usize = 4 << 10;
 /// How long each list is pumped before the poll is asked again.
 const LISTED_SLICE: Duration = Duration::from_millis(1);
+/// How long events are acted on at once. A thousand echoes take less; a thousand peers that begin with a bomb take more.
+const EVENTS_SLICE: Duration = Duration::from_millis(6);
+/// Then those left wait on a list, which has so much of each turn.
+const LATE_SLICE: Duration = Duration::from_millis(4);
+/// The clock is read for so many events once.
+const EVENTS_A_LOOK: usize = 16;
 
 /// How often the `Date` header is looked after; it counts seconds.
 const DATE_REFRESH: Duration = Duration::from_millis(250);
@@ -185,23 +191,35 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.sessions.shared.workspace.set_date(self.kernel.date());
         }
         let crowd = K::ready(events).count() + self.sessions.listed();
-        let share = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
-        let Shared { turn_bytes, workspace, .. } = &mut self.sessions.shared;
-        *turn_bytes = share;
-        // The share is measured in what is read; inflating an octet costs about a quarter of handling one.
-        workspace.share_inflating(4 * share);
-        for (token, readiness) in K::ready(events) {
-            self.dispatch(token, readiness, crowd > 1);
+        self.share_among(crowd);
+        let mut is_in_time = true;
+        for (at, (token, readiness)) in K::ready(events).enumerate() {
+            if at % EVENTS_A_LOOK == EVENTS_A_LOOK - 1 && is_in_time {
+                is_in_time = self.kernel.now() < now + EVENTS_SLICE;
+            }
+            self.dispatch(token, readiness, crowd > 1, is_in_time);
         }
         self.pump_listed();
         self.on_lobby_deadline();
         self.sessions.on_deadlines(&mut self.handler);
         self.reap();
         self.keep_memory_bounded();
+        // Whoever is taken in has a turn at once, and comes in company.
+        self.share_among(crowd.max(ACCEPTS_MAX));
         self.accept();
     }
 
-    /// Those who had their share and want more, and TLS handshakes, get a slice of the turn each. With a thousand of them the lists
+    /// What a turn of each may cost, where there are so many.
+    #[inline]
+    fn share_among(&mut self, crowd: usize) {
+        let share = (CROWD_BYTES / crowd.max(1)).clamp(TURN_BYTES_MIN, TURN_BYTES_MAX);
+        let Shared { turn_bytes, workspace, .. } = &mut self.sessions.shared;
+        *turn_bytes = share;
+        // The share is measured in what is read; inflating an octet costs about a quarter of handling one.
+        workspace.share_inflating(4 * share);
+    }
+
+    /// Those who came late, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of them the lists
     /// take several turns, between which whoever asks for little is answered at once.
     #[inline]
     fn pump_listed(&mut self) {
@@ -209,6 +227,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             return;
         }
         let Loop { sessions, kernel, handler, .. } = self;
+        let end = kernel.now() + LATE_SLICE;
+        sessions.pump_late(handler, || kernel.now() < end);
         let end = kernel.now() + LISTED_SLICE;
         sessions.pump_listed(handler, || kernel.now() < end);
         let end = kernel.now() + LISTED_SLICE;
@@ -248,9 +268,9 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     #[inline]
-    fn dispatch(&mut self, token: usize, readiness: Readiness, in_crowd: bool) {
+    fn dispatch(&mut self, token: usize, readiness: Readiness, in_crowd: bool, is_in_time: bool) {
         if token < ConnId::TOKENS_END && in_crowd {
-            self.sessions.on_ready_in_crowd(ConnId::from_token(token), readiness, &mut self.handler);
+            self.sessions.on_ready_in_crowd(ConnId::from_token(token), readiness, is_in_time, &mut self.handler);
         } else if token < ConnId::TOKENS_END {
             self.sessions.on_ready(ConnId::from_token(token), readiness, &mut self.handler);
         } else if token < LOBBY_END {

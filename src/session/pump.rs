@@ -69,7 +69,7 @@ pub enum Weight {
     Light,
     /// Its share.
     Heavy,
-    /// A TLS handshake.
+    /// An opening handshake, TLS's before it included.
     Handshake,
 }
 
@@ -383,11 +383,11 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or TLS is at its handshake, which costs
-    /// as much as a thousand short messages.
+    /// Whether its next turn may be a long one, and so comes behind others': it reads much, or the peer is a newcomer. A TLS handshake
+    /// costs as much as a thousand short messages, and what comes behind a request nobody knows.
     #[inline]
     pub fn weight(&self) -> Weight {
-        if self.connection.is_opening() && self.transport.is_handshaking() {
+        if self.connection.is_opening() {
             Weight::Handshake
         } else if self.is_heavy {
             Weight::Heavy

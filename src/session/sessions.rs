@@ -80,8 +80,10 @@ pub struct Sessions<S> {
     generation: u32,
     /// Sessions to be pumped without an event, the longest waiting first: they stopped on their budget, or were told to wait.
     ready: VecDeque<ConnId>,
-    /// The same for TLS handshakes, so that neither waits for all of the other.
+    /// The same for opening handshakes, so that neither waits for all of the other.
     handshakes: VecDeque<ConnId>,
+    /// Sessions that the turn had no time for when their event came, and of which nothing says that they ask for much.
+    late: VecDeque<ConnId>,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
     census: Census,
@@ -104,6 +106,7 @@ impl<S: Socket> Sessions<S> {
             generation: 0,
             ready: VecDeque::new(),
             handshakes: VecDeque::new(),
+            late: VecDeque::new(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
             census: Census::default(),
@@ -226,12 +229,20 @@ impl<S: Socket> Sessions<S> {
         }
     }
 
-    /// The same in a crowd: whose turn may be long goes to the end of a list, behind those whose is short.
+    /// The same in a crowd: whose turn may be long goes to the end of a list, behind those whose is short. Once the turn is out of
+    /// time, everybody does.
     #[inline]
-    pub fn on_ready_in_crowd<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
+    pub fn on_ready_in_crowd<H: Handler>(
+        &mut self,
+        id: ConnId,
+        readiness: Readiness,
+        is_in_time: bool,
+        handler: &mut H,
+    ) {
         let Some(slot) = slot_mut(&mut self.slots, id) else { return };
         let list = match slot.session.weight() {
-            Weight::Light => return self.on_ready(id, readiness, handler),
+            Weight::Light if is_in_time => return self.on_ready(id, readiness, handler),
+            Weight::Light => &mut self.late,
             Weight::Heavy => &mut self.ready,
             Weight::Handshake => &mut self.handshakes,
         };
@@ -244,10 +255,10 @@ impl<S: Socket> Sessions<S> {
     /// How many wait on the lists.
     #[inline]
     pub fn listed(&self) -> usize {
-        self.ready.len() + self.handshakes.len()
+        self.ready.len() + self.handshakes.len() + self.late.len()
     }
 
-    /// How many of them are TLS handshakes.
+    /// How many of them are opening handshakes.
     pub fn listed_handshakes(&self) -> usize {
         self.handshakes.len()
     }
@@ -257,9 +268,14 @@ impl<S: Socket> Sessions<S> {
         self.pump_list(|sessions| &mut sessions.ready, handler, go_on);
     }
 
-    /// The same for the TLS handshakes.
+    /// The same for the opening handshakes.
     pub fn pump_handshakes<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
         self.pump_list(|sessions| &mut sessions.handshakes, handler, go_on);
+    }
+
+    /// The same for those who came late.
+    pub fn pump_late<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
+        self.pump_list(|sessions| &mut sessions.late, handler, go_on);
     }
 
     fn pump_list<H: Handler>(
