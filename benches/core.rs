@@ -89,10 +89,15 @@ fn opened(workspace: &mut Workspace, now: Instant) -> Connection {
     connection
 }
 
-/// Answers everything and pretends that the socket took it. Returns the messages.
+/// Answers everything, as a session does, and pretends that the socket took it. Returns the messages.
 fn echo_all(turn: &mut Turn<'_>) -> usize {
     let mut messages = 0;
-    while let Some(mut received) = turn.receive() {
+    loop {
+        while let Some((message, mut sender)) = turn.receive_whole() {
+            messages += 1;
+            sender.reply(message).unwrap();
+        }
+        let Some(mut received) = turn.receive_other() else { break };
         if let Event::Message(message) = received.event {
             messages += 1;
             received.sender.reply(message).unwrap();
