@@ -28,8 +28,8 @@ const CROWD_BYTES: usize = 1 << 20;
 const TURN_BYTES_MIN: usize = 4 << 10;
 /// How long each list is pumped before the poll is asked again.
 const LISTED_SLICE: Duration = Duration::from_millis(1);
-/// How long events are acted on at once. A thousand echoes take less; a thousand peers that begin with a bomb take more.
-const EVENTS_SLICE: Duration = Duration::from_millis(6);
+/// How long events are acted on at once. As many echoes as one poll brings take less; peers that turn to bombs all at once take more.
+const EVENTS_SLICE: Duration = Duration::from_millis(12);
 /// Then those left wait on a list, which has so much of each turn.
 const LATE_SLICE: Duration = Duration::from_millis(4);
 /// The clock is read for so many events once.
