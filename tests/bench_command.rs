@@ -45,6 +45,8 @@ fn what_makes_no_plan_is_a_usage_error() {
         (&[url, "--metrics", "http://127.0.0.1:1/", "--metrics", "http://127.0.0.1:1/"], "more --metrics"),
         (&[url, "--export-svg", "all=/dev/null"], "expected cpu=FILE"),
         (&[url, "-c", "10", "--export-svg", "cpu=/dev/null"], "give several numbers of them"),
+        (&[url, "-c", "1,2", "--export-svg", "cpu=/dev/null"], "nothing tells of it: give --pid or --spawn"),
+        (&[url, "-c", "1,2", "--export-svg", "turns=/dev/null"], "nothing tells of it: give --metrics"),
         (&[url, "-s", "1EiB"], "expected a size"),
         (&[url, "--scenario", "ping", "-s", "1KiB"], "a Ping carries at most 125 octets"),
         (&[url, "--scenario", "connect", "--pipeline", "4"], "the scenario connect"),
@@ -251,7 +253,7 @@ fn a_ramp_ends_where_it_is_told_to_and_says_where() {
     let ended = document(&ramp("max>1h", &["--format", "json"]));
     assert_eq!(ended["until"], serde_json::json!({ "condition": "max>1h", "reached": null }));
     let told = ramp("max>1h", &[]).stdout;
-    assert!(told.contains("the ramp went to its end, 64B x3: nowhere was max>1h"), "{told}");
+    assert!(told.contains("the ramp went to its end, 64B x3: nowhere was it seen that max>1h"), "{told}");
 }
 
 #[test]

@@ -181,7 +181,7 @@ impl Run {
         let Some(Reached { target, phase, latency_ns }) = *reached else {
             let last = self.pieces.iter().map(|piece| piece.phase).max()?;
             let how = if self.interrupted { "was interrupted in" } else { "went to its end," };
-            return Some(format!("the ramp {how} {}: nowhere was {condition}", name(last)));
+            return Some(format!("the ramp {how} {}: nowhere was it seen that {condition}", name(last)));
         };
         let before = match phase.checked_sub(1) {
             Some(before) => format!("and {} was the last before it", name(before)),

@@ -328,7 +328,7 @@ pub(super) fn bench(
         let _ = writeln!(err, "wslab: {warning}");
     }
     let run = bench_record::begin(matches, &plan, &endpoints)?;
-    output.fits(&run)?;
+    output.fits(&run, endpoints.iter().any(|endpoint| endpoint.metrics.is_some()))?;
     let floor =
         if span.is_zero() { None } else { Some(floor::floor(&plan, span, explain, &mut progress).map_err(failed)?) };
     let until = matches.get_one::<Until>("until");

@@ -202,7 +202,8 @@ impl Output {
     }
 
     /// Whether the assertions are about targets that this run has, or will have, and what is to be drawn has connections to be drawn over.
-    pub(super) fn fits(&self, run: &Run) -> Result<(), Error> {
+    /// `has_turns`: a target tells of its loop turns.
+    pub(super) fn fits(&self, run: &Run, has_turns: bool) -> Result<(), Error> {
         let has_ramp =
             run.phases.iter().any(|phase| run.phases.iter().any(|other| other.connections != phase.connections));
         let drawing = self.exports.iter().find(|(form, _)| matches!(form, Form::Svg(_)) && !has_ramp);
@@ -211,6 +212,22 @@ impl Output {
                 "wslab: --export-svg draws over connections: give several numbers of them, such as -c 10,100,1k"
                     .to_owned(),
             ));
+        }
+        let has_process = run.targets.iter().any(|target| target.pid.is_some());
+        for (form, _) in &self.exports {
+            let lacks = match form {
+                Form::Svg(growth @ (Growth::Cpu | Growth::Memory)) if !has_process => {
+                    Some((growth, "--pid or --spawn"))
+                }
+                Form::Svg(growth @ Growth::Turns) if !has_turns => Some((growth, "--metrics")),
+                _ => None,
+            };
+            if let Some((growth, option)) = lacks {
+                let name = growth.name();
+                return Err(Error::Setting(format!(
+                    "wslab: --export-svg {name}=…: nothing tells of it: give {option}"
+                )));
+            }
         }
         let refused = self.checks.assertions.iter().find_map(|assertion| assertion.targets(run).err());
         refused.map_or(Ok(()), |error| Err(Error::Setting(format!("wslab: {error}"))))

@@ -82,14 +82,15 @@ impl Listener {
     }
 
     /// Asks the kernel to keep a connection to itself until its first octets are there, or for about so long (TCP_DEFER_ACCEPT; the
-    /// time becomes a number of retransmissions). In all that is served here the client speaks first, so whoever is accepted can
+    /// time is rounded up to seconds and becomes a number of retransmissions). In all that is served here the client speaks first, so whoever is accepted can
     /// be read at once, and who connects and says nothing costs nothing.
     ///
     /// # Errors
     /// What `setsockopt` said; the listener serves as before then.
     #[cfg(target_os = "linux")]
     pub fn set_defer_accept(&self, time: Duration) -> io::Result<()> {
-        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX).min(i32::MAX as u32);
+        let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+        let seconds = u32::try_from(seconds).unwrap_or(u32::MAX).min(i32::MAX as u32);
         Ok(nix::sys::socket::setsockopt(&self.inner, DeferAccept, &seconds)?)
     }
 

@@ -118,7 +118,7 @@ impl std::fmt::Debug for Sender<'_> {
 
 impl Sender<'_> {
     /// Sends the message back, with what [`Message::payload_mut`] made of it. As a server this needs no copy: our header is
-    /// four octets shorter than the peer's and fits into its place (c1 in `benches/README.md`).
+    /// four octets shorter than the peer's and fits into its place.
     ///
     /// # Errors
     /// [`SendError::Closing`]. Never [`SendError::Full`]: decoding stops before the queue is full.

@@ -22,7 +22,7 @@ pub const WINDOW_BYTES: usize = 128 << 10;
 /// could otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
 pub const INFLATED_BYTES_MAX: usize = 1 << 20;
 
-/// Compressed octets that are inflated at least before looking whether that is enough; they become 66 KiB at most (RFC 1951: a match
+/// Compressed octets that are inflated at least before looking whether that is enough; they become 65 KiB at most (RFC 1951: a match
 /// of 258 octets takes two bits).
 const INFLATED_STEP_BYTES_MIN: usize = 64;
 

@@ -28,9 +28,9 @@ use crate::{
 
 /// Connections accepted from one listener before the others get their turn.
 pub(super) const ACCEPTS_MAX: usize = 64;
-/// How long that may take: each has a turn at once, which is short mostly.
-const ACCEPT_SLICE: Duration = Duration::from_millis(4);
-/// TLS handshakes that wait for us, not for their peers, from which on no more are begun.
+/// How long that may take: whoever is turned away is answered at once.
+const ACCEPT_SLICE: Duration = Duration::from_millis(2);
+/// Opening handshakes that wait for us, not for their peers, from which on no more are begun: the kernel's queue holds the others.
 const LISTED_HANDSHAKES_MAX: usize = 64;
 /// How long accepting rests when descriptors have run out and none comes back.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -76,6 +76,8 @@ pub(super) struct Reception<L> {
     admission: Admission,
     /// Connections that are being told so. They take no other's place.
     turned_away: HashSet<ConnId>,
+    /// Whose turn it is to be asked first.
+    first: usize,
     /// Accepting rests until then, or until a descriptor comes back.
     rest_until: Option<Instant>,
     accept_warned: Option<Instant>,
@@ -97,6 +99,7 @@ impl<L> Reception<L> {
             memory_bytes_high: config.memory_bytes_max / 10 * 9,
             admission: Admission::new(config.connections_per_address),
             turned_away: HashSet::new(),
+            first: 0,
             rest_until: None,
             accept_warned: None,
             full_warned: None,
@@ -177,15 +180,19 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         if self.reception.is_resting(now) {
             return;
         }
-        for at in 0..self.reception.doors.len() {
+        if self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX {
+            // More would only be dropped for newer ones before we get to them.
+            return;
+        }
+        // Each door in its turn: the first might fill that list alone, time after time.
+        let doors = self.reception.doors.len();
+        self.reception.first = self.reception.first.wrapping_add(1);
+        for step in 0..doors {
+            let at = self.reception.first.wrapping_add(step) % doors;
             let end = self.kernel.now() + ACCEPT_SLICE;
             for _ in 0..ACCEPTS_MAX {
                 let Some(door) = self.reception.doors.get_mut(at).filter(|door| door.knocking) else { break };
                 let tls = door.tls;
-                if tls && self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX {
-                    // More would only be dropped for newer ones before we get to them.
-                    break;
-                }
                 match self.kernel.accept(&door.listener) {
                     Ok(Some((socket, peer))) => {
                         self.tally.accepted(tls);

@@ -29,9 +29,9 @@ const TURN_BYTES_MIN: usize = 4 << 10;
 /// How long each list is pumped before the poll is asked again.
 const LISTED_SLICE: Duration = Duration::from_millis(1);
 /// How long events are acted on at once. As many echoes as one poll brings take less; peers that turn to bombs all at once take more.
-const EVENTS_SLICE: Duration = Duration::from_millis(12);
+const EVENTS_SLICE: Duration = Duration::from_millis(8);
 /// Then those left wait on a list, which has so much of each turn.
-const LATE_SLICE: Duration = Duration::from_millis(4);
+const LATE_SLICE: Duration = Duration::from_millis(2);
 /// The clock is read for so many events once.
 const EVENTS_A_LOOK: usize = 16;
 
@@ -204,7 +204,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         self.sessions.on_deadlines(&mut self.handler);
         self.reap();
         self.keep_memory_bounded();
-        // Whoever is taken in has a turn at once, and comes in company.
+        // Whoever is turned away has a turn at once, and comes in company.
         self.share_among(crowd.max(ACCEPTS_MAX));
         self.accept();
     }

@@ -216,7 +216,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         if let Some(id) = self.welcome(socket, arrival) {
             // The edge that told of its octets was told to the lobby.
             let readiness = Readiness { readable: true, writable: false, ended };
-            self.sessions.on_ready(id, readiness, &mut self.handler);
+            self.sessions.on_ready_in_crowd(id, readiness, true, &mut self.handler);
         }
     }
 

@@ -1,5 +1,5 @@
 //! The pump: readiness in, system calls out. One gathering write a turn, one read, and none of either just to see
-//! `WouldBlock` (rules 1–5 of the loop in ARCHITECTURE.md).
+//! `WouldBlock`.
 
 use std::{
     io,

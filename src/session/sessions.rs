@@ -55,7 +55,7 @@ pub struct Readiness {
 struct Slot<S> {
     session: Session<S>,
     generation: u32,
-    /// Is on the ready list.
+    /// Is on one of the lists.
     listed: bool,
     /// The census knows it as opening, and as holding so much. (One by one, and with short marks, so that ten thousand idle
     /// connections need no more than they must.)

@@ -64,7 +64,7 @@ fn where_a_ramp_ended_is_kept_and_older_results_have_none() {
         let told = Document::parse(Document::of(&run).to_json().as_bytes()).unwrap().ramp_end();
         let expected = match reached {
             Some(_) => "the ramp ended at 64B, its first phase: p99>15ms: it was 16.0 ms with ws://127.0.0.1:9001/",
-            None => "the ramp went to its end, 64B: nowhere was p99>15ms",
+            None => "the ramp went to its end, 64B: nowhere was it seen that p99>15ms",
         };
         assert_eq!(told.as_deref(), Some(expected));
     }
