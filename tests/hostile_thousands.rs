@@ -255,7 +255,7 @@ fn hostile_thousands_beside_honest_clients() {
     );
     let only = std::env::var("WSLAB_HOSTILE_ONLY").unwrap_or_default();
     for (name, flood) in floods.into_iter().filter(|(name, _)| name.contains(&only)) {
-        let server = Serve::start(&["--handshake-timeout", "60s", "--deflate", "on"]);
+        let server = Serve::start(&["--handshake-timeout", "60s", "--deflate", "on", "--defer-accept", "1s"]);
         let mut hello = Vec::new();
         let config = Arc::new(client_config(&server.ca()));
         let mut tls = rustls::ClientConnection::new(config, "localhost".try_into().unwrap()).unwrap();

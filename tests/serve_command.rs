@@ -12,8 +12,10 @@ use rustix::process::Signal;
 
 use crate::support::{
     at_once,
-    client::{Door, End},
+    client::{Client, Door, End},
+    http::UPGRADE,
     process::{Ended, Process, Serve, address_of, wslab},
+    raise_open_files,
     wire::{PEER, SERVER, show},
 };
 
@@ -314,6 +316,32 @@ fn the_shipped_configurations_are_taken() {
         lines.map(|line| line.rsplit_once("  # ").unwrap().0.to_owned()).collect()
     };
     assert_eq!(plain(run(&["serve", "--print-config", "--config", &path])), plain(run(&["serve", "--print-config"])));
+}
+
+#[test]
+fn who_waits_at_the_door_when_a_drain_begins_hears_of_it() {
+    raise_open_files();
+    for defer in ["1s", "off"] {
+        let server = Serve::start_plain(&["--defer-accept", defer]);
+        server.process.signal(Signal::STOP);
+        let mut waiting: Vec<Client> = (0..700).map(|_| server.ws().connect()).collect();
+        for client in &mut waiting {
+            client.send(UPGRADE.as_bytes());
+        }
+        server.process.signal(Signal::TERM);
+        server.process.signal(Signal::CONT);
+        for mut client in waiting {
+            match client.response().status {
+                // The signal came before its turn, or behind it.
+                503 => client.expect_end(),
+                status => {
+                    assert_eq!(status, 101, "--defer-accept {defer}");
+                    assert_eq!(client.frame().close_code(), Some(1001));
+                }
+            }
+        }
+        assert_eq!(server.process.wait().code, Some(0));
+    }
 }
 
 #[test]

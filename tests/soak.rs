@@ -134,8 +134,18 @@ fn soak_of_honest_and_hostile_peers() {
     raise_open_files();
     let seconds = std::env::var("WSLAB_SOAK_SECS").ok().and_then(|text| text.parse().ok()).unwrap_or(600);
     let span = Duration::from_secs(seconds);
-    let flags =
-        ["--handshake-timeout", "2s", "--write-stall-timeout", "3s", "--close-timeout", "3s", "--idle-timeout", "10s"];
+    let flags = [
+        "--handshake-timeout",
+        "2s",
+        "--write-stall-timeout",
+        "3s",
+        "--close-timeout",
+        "3s",
+        "--idle-timeout",
+        "10s",
+        "--defer-accept",
+        "1s",
+    ];
     let server = Serve::start(&flags);
     let idle_files = server.process.open_files();
     let (over, count) = (AtomicBool::new(false), Count::default());

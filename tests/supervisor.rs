@@ -345,7 +345,7 @@ fn two_processes_share_a_port_only_where_both_say_so() {
     let addr = first.ws_addr().to_string();
     let second = Serve::launch(&["--listen", &addr, "--no-tls"], &["--reuse-port"], |_| {}, Serve::folder_of_its_own());
     assert_eq!(second.ws_addr(), first.ws_addr());
-    // Who stays serves all that come, while the other drains: a restart without a gap.
+    // Who stays serves all that come, while the other drains.
     assert_eq!(first.end_by(Signal::TERM).code, Some(0));
     for _ in 0..8 {
         second.ws().open().expect_echo("the one that is left");

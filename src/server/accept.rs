@@ -32,6 +32,8 @@ pub(super) const ACCEPTS_MAX: usize = 64;
 const ACCEPT_SLICE: Duration = Duration::from_millis(2);
 /// Opening handshakes that wait for us, not for their peers, from which on no more are begun: the kernel's queue holds the others.
 const LISTED_HANDSHAKES_MAX: usize = 64;
+/// Connections of a listener's queue that are let in when a drain begins.
+const QUEUE_MAX: usize = 4096;
 /// How long accepting rests when descriptors have run out and none comes back.
 pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// Between two warnings of the same thing.
@@ -174,14 +176,27 @@ fn is_due(warned: &mut Option<Instant>, now: Instant) -> bool {
 }
 
 impl<K: Kernel, H: Handler> Loop<K, H> {
+    /// Whether newcomers enough wait for us already: more would only be dropped for newer ones before we get to them.
+    #[inline]
+    pub(super) fn has_newcomers_enough(&self) -> bool {
+        self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX
+    }
+
+    /// Lets in all who wait, as many as a kernel's queue may hold: closing a listener resets whom nobody has accepted.
+    pub(super) fn accept_all(&mut self) {
+        self.reception.doors.iter_mut().for_each(|door| door.knocking = true);
+        for _ in 0..QUEUE_MAX / ACCEPTS_MAX {
+            if !self.reception.doors.iter().any(|door| door.knocking) || self.reception.rest_until.is_some() {
+                return;
+            }
+            self.accept();
+        }
+    }
+
     /// Lets in whoever waits, unless accepting rests.
     pub(super) fn accept(&mut self) {
         let now = self.sessions.shared.now;
         if self.reception.is_resting(now) {
-            return;
-        }
-        if self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX {
-            // More would only be dropped for newer ones before we get to them.
             return;
         }
         // Each door in its turn: the first might fill that list alone, time after time.

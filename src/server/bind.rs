@@ -4,6 +4,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::mpsc::channel,
+    time::Duration,
 };
 
 use super::{
@@ -106,10 +107,8 @@ impl<H: Handler> Server<H> {
         for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
             let bound = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive);
             #[cfg(target_os = "linux")]
-            if let (Ok(listener), Some(time)) = (&bound, config.defer_accept)
-                && let Err(error) = listener.set_defer_accept(time)
-            {
-                tracing::debug!(%error, "connections are accepted before they have said anything");
+            if let (Ok(listener), Some(time)) = (&bound, config.defer_accept) {
+                defer(listener, time);
             }
             bound.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
@@ -133,6 +132,10 @@ impl<H: Handler> Server<H> {
         for Inherited { listener, tls } in sockets.into_iter().take(LISTENERS_MAX) {
             let addr = listener.local_addr().unwrap_or(NOWHERE);
             let taken = Listener::from_std(listener, config.keep_alive);
+            #[cfg(target_os = "linux")]
+            if let Ok(listener) = &taken {
+                defer(listener, config.defer_accept.unwrap_or_default());
+            }
             taken.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
                 tls,
@@ -176,5 +179,13 @@ impl<H: Handler> Server<H> {
         drop(inner);
         handle.end(&metrics);
         ended
+    }
+}
+
+/// As well as the kernel can.
+#[cfg(target_os = "linux")]
+fn defer(listener: &Listener, time: Duration) {
+    if let Err(error) = listener.set_defer_accept(time) {
+        tracing::debug!(%error, "connections are accepted as the kernel likes");
     }
 }

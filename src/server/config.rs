@@ -41,7 +41,7 @@ pub struct Config {
     /// TCP keep-alive: silence before the first probe. `None`: off.
     pub keep_alive: Option<Duration>,
     /// How long the kernel keeps a connection that says nothing to itself (TCP_DEFER_ACCEPT, Linux; about so long, by
-    /// retransmissions). `None`: it is accepted at once. Sockets that were passed are as who passed them made them.
+    /// retransmissions). `None`: it is accepted at once. The handshake timeout counts from its acceptance.
     pub defer_accept: Option<Duration>,
     /// Whether a proxy in front says for whom it speaks.
     pub proxy_protocol: ProxyProtocol,

@@ -206,7 +206,9 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         self.keep_memory_bounded();
         // Whoever is turned away has a turn at once, and comes in company.
         self.share_among(crowd.max(ACCEPTS_MAX));
-        self.accept();
+        if !self.has_newcomers_enough() {
+            self.accept();
+        }
     }
 
     /// What a turn of each may cost, where there are so many.
@@ -302,6 +304,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     fn drain(&mut self) {
         tracing::info!(connections = self.sessions.len(), "draining");
         self.state = State::Draining(self.sessions.shared.now + self.grace);
+        // Who waits at a door hears that it closes.
+        self.accept_all();
         self.reception.close();
         self.lobby.clear();
         for id in self.sessions.ids() {
