@@ -1,7 +1,7 @@
 //! A thousand peers of each bad kind at once beside honest clients, and what the honest ones notice:
 //! `cargo test --release --test wire -- --ignored --nocapture hostile_thousands`, or with a release build that is there already
 //! `WSLAB_BINARY=…/wslab cargo test --test wire -- …`. It prints the honest clients' round trips beside each flood and the most
-//! memory that the server had, and fails where the slowest hundredth of the round trips took longer than 20 ms
+//! memory that the server had, and fails where the slowest hundredth of the round trips took longer than 20 ms, 50 beside bombs
 //! (`WSLAB_HONEST_P99_MS`, for slow machines). Figures are those of a machine that generates the flood too, on the same cores.
 
 use std::{
@@ -35,6 +35,8 @@ const PACE: Duration = Duration::from_millis(20);
 const HONEST_PATIENCE: Duration = Duration::from_secs(60);
 /// What 99 of 100 round trips of honest clients may take, unless `WSLAB_HONEST_P99_MS` says otherwise.
 const P99_MAX_MS: f64 = 20.0;
+/// The same beside bombs: each message takes 16 MiB to be made, moved as it grows, and given back.
+const P99_BOMBS_MAX_MS: f64 = 50.0;
 /// The limit of a message, by default.
 const MESSAGE_MAX: usize = 16 << 20;
 
@@ -236,8 +238,7 @@ fn open_beside(door: &Door) -> Client {
 #[ignore = "a minute, of a release build: cargo test --release --test wire -- --ignored --nocapture hostile_thousands"]
 fn hostile_thousands_beside_honest_clients() {
     assert!(raise_open_files() >= 8_000, "it takes 8,000 open files");
-    let p99_max_ms =
-        std::env::var("WSLAB_HONEST_P99_MS").map_or(P99_MAX_MS, |text| text.parse().expect("milliseconds"));
+    let wanted: Option<f64> = std::env::var("WSLAB_HONEST_P99_MS").ok().map(|text| text.parse().expect("milliseconds"));
     let floods: [(&str, Flood); 8] = [
         ("nothing", nothing),
         ("pings", pings),
@@ -297,9 +298,10 @@ fn hostile_thousands_beside_honest_clients() {
             server.process.peak_resident_bytes() >> 20,
             done.into_inner()
         );
-        if at(0.99) > p99_max_ms {
-            slow.push(format!("beside {name} {:.1} ms", at(0.99)));
+        let most = wanted.unwrap_or(if name.starts_with("bombs") { P99_BOMBS_MAX_MS } else { P99_MAX_MS });
+        if at(0.99) > most {
+            slow.push(format!("beside {name} {:.1} ms instead of {most}", at(0.99)));
         }
     }
-    assert!(slow.is_empty(), "99 of 100 round trips were to take {p99_max_ms} ms at most: {}", slow.join(", "));
+    assert!(slow.is_empty(), "99 of 100 round trips took longer than they were to: {}", slow.join(", "));
 }
