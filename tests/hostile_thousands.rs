@@ -48,7 +48,7 @@ struct Flooded<'a> {
     wss: Door,
     hello: &'a [u8],
     over: &'a AtomicBool,
-    /// What was done: octets sent, handshakes begun.
+    /// What was done: octets sent, handshakes begun, connections ended.
     done: &'a AtomicU64,
 }
 
@@ -191,6 +191,38 @@ fn an_octet_a_second(flood: &Flooded<'_>) {
     }
 }
 
+/// A request and a message, or a ClientHello, cut at every octet in turn; each ends in FIN, or in RST. A thousand are there at once.
+fn cut_short(flood: &Flooded<'_>, by_reset: bool) {
+    let plain = [UPGRADE.as_bytes(), &PEER.binary(&[7; 100])].concat();
+    let mut peers = std::collections::VecDeque::new();
+    for turn in 0.. {
+        if flood.is_over() {
+            return;
+        }
+        let (door, octets) = if turn % 2 == 0 { (&flood.ws, &plain[..]) } else { (&flood.wss, flood.hello) };
+        let mut tcp = door.tcp();
+        let _ = tcp.write_all(&octets[..turn / 2 % (octets.len() + 1)]);
+        peers.push_back(tcp);
+        if peers.len() > PEERS
+            && let Some(tcp) = peers.pop_front()
+        {
+            if by_reset {
+                let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+            }
+            drop(tcp);
+            flood.count(1);
+        }
+    }
+}
+
+fn ends(flood: &Flooded<'_>) {
+    cut_short(flood, false);
+}
+
+fn resets(flood: &Flooded<'_>) {
+    cut_short(flood, true);
+}
+
 /// The same again and again, 16 KiB that become 16 MiB.
 fn bombs(flood: &Flooded<'_>) {
     flood.pour_compressed(&bomb(MESSAGE_MAX, 1));
@@ -239,13 +271,15 @@ fn open_beside(door: &Door) -> Client {
 fn hostile_thousands_beside_honest_clients() {
     assert!(raise_open_files() >= 8_000, "it takes 8,000 open files");
     let wanted: Option<f64> = std::env::var("WSLAB_HONEST_P99_MS").ok().map(|text| text.parse().expect("milliseconds"));
-    let floods: [(&str, Flood); 8] = [
+    let floods: [(&str, Flood); 10] = [
         ("nothing", nothing),
         ("pings", pings),
         ("fragments of one octet", tiny_fragments),
         ("peers that read nothing", readers_of_nothing),
         ("TLS handshakes", tls_handshakes),
         ("an octet a second (TCP, TLS, HTTP)", an_octet_a_second),
+        ("FIN at any octet", ends),
+        ("RST at any octet", resets),
         ("bombs of 16 MiB", bombs),
         ("bombs of an octet more", bombs_beyond_the_limit),
     ];
@@ -290,7 +324,7 @@ fn hostile_thousands_beside_honest_clients() {
         took.sort();
         let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1000.0;
         println!(
-            "{name:<36} {:>8} {:>8.2}ms {:>8.2}ms {:>8.2}ms {:>7} MiB  {} octets or handshakes",
+            "{name:<36} {:>8} {:>8.2}ms {:>8.2}ms {:>8.2}ms {:>7} MiB  {} octets, handshakes or ends",
             took.len(),
             at(0.5),
             at(0.99),
