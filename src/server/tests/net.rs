@@ -35,6 +35,8 @@ pub(super) struct Faults {
     pub(super) aborted_one_in: usize,
     /// One of so many fails for no known reason.
     pub(super) odd_one_in: usize,
+    /// What passes from one clock reading of the loop to the next: long, where the machine is slow.
+    pub(super) pace: Duration,
 }
 
 #[derive(Debug)]
@@ -197,13 +199,27 @@ impl Net {
             || self.faults.scarce.iter().any(|(from, until)| (*from..*until).contains(&after))
     }
 
+    /// The loop reads the clock.
+    pub(super) fn read_clock(&mut self) -> Instant {
+        self.now += self.faults.pace;
+        self.now
+    }
+
+    /// Polls that may pass until somebody is answered of whom the loop was told: none, unless it has not the time. A list serves one
+    /// a turn at least.
+    pub(super) fn polls_to_answer(&self) -> u64 {
+        if self.faults.pace.is_zero() { 1 } else { 1 + 2 * self.wires.len() as u64 }
+    }
+
     pub(super) fn begin_turn(&mut self, timeout: Option<Duration>) {
         self.polls += 1;
         self.accepts = 0;
         let (before, idle) = self.idle;
         let is_idle = timeout == Some(Duration::ZERO) && before == self.progress;
         self.idle = (self.progress, if is_idle { idle + 1 } else { 0 });
-        assert!(self.idle.1 <= IDLE_POLLS_MAX, "the loop spins: it polls without waiting, and gets nothing done");
+        // Where the clock runs by itself, one deadline after the other of somebody long gone may come due.
+        let idle_max = if self.faults.pace.is_zero() { IDLE_POLLS_MAX } else { 100 * IDLE_POLLS_MAX };
+        assert!(self.idle.1 <= idle_max, "the loop spins: it polls without waiting, and gets nothing done");
         self.now += Duration::from_micros(self.random.next() % 20);
     }
 

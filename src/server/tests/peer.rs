@@ -236,8 +236,9 @@ impl Peer {
         let Plan { probes, script, request, said_max, .. } = &mut self.plan;
         let wire = &net.wires[wire];
         if self.told.len() < head + self.answers_len && net.ending.is_none() {
-            // Nobody starves: what the loop was told of, it answers in that turn.
-            let asked = self.asked_at.is_some_and(|asked| wire.told_at >= asked && net.polls > wire.told_at + 1);
+            // Nobody starves: what the loop was told of, it answers in that turn, if the turn has the time.
+            let late = net.polls > wire.told_at + net.polls_to_answer();
+            let asked = late && self.asked_at.is_some_and(|asked| wire.told_at >= asked);
             assert!(!asked || wire.hold != Hold::Held, "a message starves: {:?}", self.stage);
             return;
         }

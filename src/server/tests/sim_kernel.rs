@@ -1,4 +1,5 @@
-//! A machine for one loop and its peers: listeners, sockets, a poll and a clock that moves only when nothing else can.
+//! A machine for one loop and its peers: listeners, sockets, a poll and a clock that moves when nothing else can, and in
+//! some seeds from one reading to the next, so that turns run out of time.
 //!
 //! Harsh where a kernel may be: events come late, in any order and in small numbers, some for no reason and some for sockets
 //! closed long ago; calls are cut; descriptors run out and come back; closing over unread input resets. Exact where it matters:
@@ -167,7 +168,7 @@ impl Kernel for SimKernel {
     }
 
     fn now(&self) -> Instant {
-        self.0.borrow().net.now
+        self.0.borrow_mut().net.read_clock()
     }
 
     fn date(&self) -> SystemTime {
