@@ -130,7 +130,8 @@ pub enum Transport<S> {
 impl<S: Socket> Transport<S> {
     /// Receives once and puts plaintext into `into`.
     ///
-    /// With TLS, a handshake's answers are sent within the same call. `into` is best some 128 KiB long: a receive is then cut
+    /// With TLS, a handshake's answers are sent within the same call, unless plaintext has come behind it: then they wait for what
+    /// is answered to that, or for [`flush`](Self::flush) ([`wants_write`](Self::wants_write) tells). `into` is best some 128 KiB long: a receive is then cut
     /// so that its plaintext surely fits. A smaller buffer works too; what does not fit is kept and handed out by the next
     /// calls before anything new is received. An empty buffer reads nothing.
     ///
@@ -163,14 +164,14 @@ impl<S: Socket> Transport<S> {
     }
 
     /// [`write`](Self::write) where nothing will be sent behind these octets and [`close_write`](Self::close_write) follows within
-    /// the same turn: a plain socket's FIN then travels with them.
+    /// the same turn: the FIN, and TLS's close_notify before it, then travel with them.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
     pub fn write_last(&mut self, scratch: &mut TlsScratch, octets: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => unblocked(socket.send_last(octets)),
-            Self::Tls(stream) => stream.write(scratch, &[IoSlice::new(octets)]),
+            Self::Tls(stream) => stream.write_last(scratch, octets),
         }
     }
 

@@ -234,6 +234,7 @@ fn pump<C: Records>(
             break Stop::Full;
         }
         let UnbufferedStatus { mut discard, state } = conn.process(&mut incoming[consumed..]);
+        let was_traffic = matches!(state, Ok(ConnectionState::ReadTraffic(_)));
         let failed = match state {
             Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                 let mut failed = None;
@@ -273,6 +274,9 @@ fn pump<C: Records>(
         if let Some(error) = failed {
             take_alert(conn, out);
             break Stop::Failed(error);
+        }
+        if was_traffic && parked.is_empty() && consumed == incoming.len() && !conn.has_records_to_send() {
+            break Stop::Starved; // as rustls would say, which it takes a few hundred instructions to
         }
     };
     Pumped { consumed, filled, stop }

@@ -28,6 +28,8 @@ pub struct TlsStream<S> {
     /// Ciphertext the socket did not take, and how much of it has left since.
     unsent: Vec<u8>,
     unsent_from: usize,
+    /// The socket was not offered `unsent` yet: it waits for what the turn will answer, to share a segment with it.
+    is_fresh: bool,
     /// Octets the socket has taken, ever.
     sent: u64,
 }
@@ -101,6 +103,7 @@ impl<S: Socket> TlsStream<S> {
             parked_from: 0,
             unsent: Vec::new(),
             unsent_from: 0,
+            is_fresh: false,
             sent: 0,
         }
     }
@@ -170,7 +173,12 @@ impl<S: Socket> TlsStream<S> {
             Stop::Failed(error) => self.input = Input::Failed(self.blame(error)),
         }
 
-        let posted = self.post(&mut scratch.outgoing);
+        if n > 0 && matches!(self.input, Input::Hungry | Input::Stalled) {
+            // A ticket, or the answer to a key update, has somebody to travel with: what is answered to the plaintext.
+            self.keep(&mut scratch.outgoing);
+            return Ok(read);
+        }
+        let posted = self.post(&mut scratch.outgoing, false);
         match (&self.input, posted) {
             // What came before a failure is delivered first, so that the cut of the stream changes nothing.
             (Input::Failed(_), _) if n > 0 => Ok(Read::Data { n, drained: false }),
@@ -185,6 +193,19 @@ impl<S: Socket> TlsStream<S> {
     /// # Errors
     /// As for [`Transport::write`](super::super::Transport::write).
     pub fn write(&mut self, scratch: &mut TlsScratch, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.seal(scratch, bufs, false)
+    }
+
+    /// See [`Transport::write_last`](super::super::Transport::write_last): the close_notify goes with the octets, unless not all of
+    /// them are taken.
+    ///
+    /// # Errors
+    /// As for [`Transport::write`](super::super::Transport::write).
+    pub fn write_last(&mut self, scratch: &mut TlsScratch, octets: &[u8]) -> io::Result<usize> {
+        self.seal(scratch, &[IoSlice::new(octets)], true)
+    }
+
+    fn seal(&mut self, scratch: &mut TlsScratch, bufs: &[IoSlice<'_>], is_last: bool) -> io::Result<usize> {
         if let Input::Failed(failure) = &self.input {
             return Err(failure.to_io());
         }
@@ -192,7 +213,7 @@ impl<S: Socket> TlsStream<S> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let mut octets_max = BURST_OCTETS_MAX;
-        if self.wants_write() {
+        if self.wants_write() && !self.is_fresh {
             if !self.flush()? {
                 return Ok(0);
             }
@@ -208,15 +229,21 @@ impl<S: Socket> TlsStream<S> {
         }
         let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
         match self.engine.encrypt(held, plain, outgoing) {
-            Ok(sealed) => {
-                let taken = if sealed { plain.len() } else { 0 };
-                self.post(outgoing).map(|()| taken)
+            Ok(false) => self.post(outgoing, false).map(|()| 0),
+            Ok(true) => {
+                let ends = is_last && plain.len() == bufs.iter().map(|buf| buf.len()).sum::<usize>();
+                if ends {
+                    self.output = Output::Notified;
+                    // A connection that cannot say goodbye still gets its FIN.
+                    let _ = self.engine.close_notify(held, outgoing);
+                }
+                self.post(outgoing, ends).map(|()| plain.len())
             }
             Err(error) => {
                 let failure = Failure::Tls(error);
                 let io_error = failure.to_io();
                 self.input = Input::Failed(failure);
-                let _ = self.post(outgoing); // best effort: the error that counts is the first
+                let _ = self.post(outgoing, false); // best effort: the error that counts is the first
                 Err(io_error)
             }
         }
@@ -227,7 +254,12 @@ impl<S: Socket> TlsStream<S> {
     /// # Errors
     /// What the kernel said.
     pub fn flush(&mut self) -> io::Result<bool> {
-        let sent = send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..])?;
+        self.flush_then(false)
+    }
+
+    fn flush_then(&mut self, fin_follows: bool) -> io::Result<bool> {
+        self.is_fresh = false;
+        let sent = send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..], fin_follows)?;
         self.unsent_from += sent;
         self.sent += sent as u64;
         if self.wants_write() {
@@ -252,7 +284,7 @@ impl<S: Socket> TlsStream<S> {
                 let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
                 // A connection that cannot say goodbye still gets its FIN.
                 let _ = self.engine.close_notify(held, &mut scratch.outgoing);
-                self.post(&mut scratch.outgoing)?;
+                self.post(&mut scratch.outgoing, true)?;
             }
         }
         if !self.flush()? {
@@ -340,24 +372,33 @@ impl<S: Socket> TlsStream<S> {
         }
     }
 
-    /// Sends what has been encoded, behind what still waits, and keeps what the socket does not take.
-    fn post(&mut self, outgoing: &mut Outgoing) -> io::Result<()> {
+    /// Sends what has been encoded, behind what still waits, and keeps what the socket does not take. `fin_follows` within the turn.
+    fn post(&mut self, outgoing: &mut Outgoing, fin_follows: bool) -> io::Result<()> {
         let new = outgoing.filled();
-        if new.is_empty() {
+        if new.is_empty() && !self.is_fresh {
             return Ok(());
         }
-        let posted = if self.wants_write() {
-            self.unsent.extend_from_slice(new);
-            self.flush().map(|_| ())
-        } else {
-            send_until_blocked(&mut self.socket, new).map(|sent| {
-                self.sent += sent as u64;
-                self.unsent = new[sent..].to_vec();
-                self.unsent_from = 0;
-            })
-        };
+        if self.wants_write() {
+            self.keep(outgoing);
+            return self.flush_then(fin_follows).map(|_| ());
+        }
+        let posted = send_until_blocked(&mut self.socket, new, fin_follows).map(|sent| {
+            self.sent += sent as u64;
+            self.unsent = new[sent..].to_vec();
+            self.unsent_from = 0;
+        });
         outgoing.clear(); // also after an error: the next connection finds the loop's buffer empty
         posted
+    }
+
+    /// Puts what has been encoded behind what still waits.
+    fn keep(&mut self, outgoing: &mut Outgoing) {
+        let new = outgoing.filled();
+        if !new.is_empty() {
+            self.is_fresh |= !self.wants_write();
+            self.unsent.extend_from_slice(new);
+            outgoing.clear();
+        }
     }
 
     fn blame(&self, error: Error) -> Failure {
@@ -411,10 +452,11 @@ fn gather<'a>(bufs: &'a [IoSlice<'_>], octets_max: usize, staging: &'a mut Vec<u
 }
 
 /// Only `WouldBlock` is a promise that an event will come, so a short send is followed by another.
-fn send_until_blocked<S: Socket>(socket: &mut S, octets: &[u8]) -> io::Result<usize> {
+fn send_until_blocked<S: Socket>(socket: &mut S, octets: &[u8], fin_follows: bool) -> io::Result<usize> {
     let mut sent = 0;
     while sent < octets.len() {
-        match socket.send(&octets[sent..]) {
+        let rest = &octets[sent..];
+        match if fin_follows { socket.send_last(rest) } else { socket.send(rest) } {
             Ok(n) => sent += n,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
             Err(e) => return Err(e),

@@ -95,6 +95,51 @@ fn echoing_grows_no_buffer() {
 }
 
 #[test]
+fn what_the_handshake_has_to_say_shares_a_segment_with_the_answer_to_what_came_behind_it() {
+    let mut pair = Pair::server(SimSocket::new(), &TLS13, BIG);
+    pair.peer.writer().write_all(b"request").unwrap(); // leaves behind the client's Finished
+    pair.turn().unwrap();
+    let sends = pair.ours.socket().sends;
+    pair.peer_to_wire();
+    pair.read_all().unwrap();
+    assert_eq!(pair.read, b"request");
+    assert!(pair.ours.wants_write(), "the ticket waits");
+    assert_eq!(pair.ours.socket().sends, sends);
+    assert_eq!(pair.write(b"answer").unwrap(), 6);
+    assert!(!pair.ours.wants_write());
+    assert_eq!(pair.ours.socket().sends, sends + 1);
+    pair.wire_to_peer();
+    assert_eq!(pair.peer_read, b"answer");
+}
+
+#[test]
+fn the_last_octets_take_the_close_notify_along() {
+    for version in [&TLS12, &TLS13] {
+        let mut pair = Pair::connected(version);
+        let sends = pair.ours.socket().sends;
+        assert_eq!(pair.ours.write_last(&mut pair.scratch, b"goodbye").unwrap(), 7);
+        assert!(pair.ours.close_write(&mut pair.scratch).unwrap());
+        assert_eq!(pair.ours.socket().sends, sends + 1);
+        assert!(pair.ours.socket().outbound_fin);
+        pair.wire_to_peer();
+        assert_eq!(pair.peer_read, b"goodbye");
+        assert_eq!(pair.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+    }
+}
+
+#[test]
+fn last_octets_that_are_too_many_are_not_the_last() {
+    let mut pair = Pair::connected(&TLS13);
+    let message = pattern(BURST_OCTETS_MAX + 10);
+    assert_eq!(pair.ours.write_last(&mut pair.scratch, &message).unwrap(), BURST_OCTETS_MAX);
+    assert_eq!(pair.ours.write_last(&mut pair.scratch, &message[BURST_OCTETS_MAX..]).unwrap(), 10);
+    assert_eq!(pair.write(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert!(pair.ours.close_write(&mut pair.scratch).unwrap());
+    pair.wire_to_peer();
+    assert!(pair.peer_read == message);
+}
+
+#[test]
 fn keys_are_updated_while_data_flows() {
     let mut pair = Pair::connected(&TLS13);
     for round in 1..=5 {
