@@ -1,21 +1,23 @@
 //! Instructions that the hot paths take, under valgrind: what noise can not move. `benches/ratchet` compares them with the recorded
 //! counts; `cargo bench --bench instructions` alone shows them (needs valgrind and `gungraun-runner`).
 //!
-//! Whole sessions over a socket in memory: reading, decoding, the echo, the outbox and writing, without the kernel's share.
+//! Whole sessions over a socket in memory: reading, decoding, the echo, the outbox and writing, without the kernel's share. Those over
+//! TLS hold rustls' part as well, and the cipher's for what valgrind takes for a CPU.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
     hint::black_box,
-    io::{self, IoSlice},
+    io::{self, IoSlice, Write as _},
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
+use rustls::{ClientConnection, pki_types::PrivatePkcs8KeyDer};
 use wslab::{
-    net::{Socket, TlsScratch, Transport},
+    net::{Socket, TlsScratch, TlsStream, Transport, Trust, client_config, server_config},
     proto::{Connection, MessageKind, Settings, WireHeader, Workspace, mask},
     server::Echo,
     session::{ConnId, Counts, Session, Shared, TURN_BYTES_MAX},
@@ -26,11 +28,13 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: localhost:8888\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     User-Agent: bench\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
-/// Input arrives as the bench says; output is forgotten.
+/// Input arrives as the bench says; output is forgotten, but for a TLS handshake's.
+#[derive(Default)]
 struct Memory {
     input: Arc<[u8]>,
     /// What has arrived and was not read yet.
     arrived: Range<usize>,
+    output: Option<Vec<u8>>,
 }
 
 impl Socket for Memory {
@@ -49,6 +53,9 @@ impl Socket for Memory {
     }
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
+        if let Some(output) = &mut self.output {
+            output.extend_from_slice(buf);
+        }
         Ok(black_box(buf).len())
     }
 
@@ -119,8 +126,7 @@ impl Bench {
 }
 
 fn accepted(settings: &Arc<Settings>, now: Instant) -> Session<Memory> {
-    let socket = Memory { input: Arc::default(), arrived: 0..0 };
-    Session::new(Transport::Plain(socket), Connection::server(settings.clone(), now))
+    Session::new(Transport::Plain(Memory::default()), Connection::server(settings.clone(), now))
 }
 
 fn framed(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -168,6 +174,54 @@ fn json() -> Vec<u8> {
     framed(0xc1, &block)
 }
 
+/// A session behind TLS, and records to arrive one a turn, each good for once.
+fn over_tls(octets: Vec<u8>, turns: usize) -> (Bench, Vec<Arc<[u8]>>) {
+    let identity = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der());
+    let config = server_config(vec![identity.cert.der().clone()], key.into()).unwrap();
+    let mut client =
+        ClientConnection::new(client_config(Trust::Anyone).unwrap(), "localhost".try_into().unwrap()).unwrap();
+    let mut bench = Bench::new("");
+    let socket = Memory { output: Some(Vec::new()), ..Memory::default() };
+    let stream = TlsStream::server(socket, config).unwrap();
+    let connection = Connection::server(bench.settings.clone(), bench.shared.now);
+    bench.session = Session::new(Transport::Tls(Box::new(stream)), connection);
+    client.writer().write_all(format!("{REQUEST}\r\n").as_bytes()).unwrap();
+    while !bench.session.connection().is_open() {
+        bench.arrive(&records(&mut client));
+        let output = std::mem::take(bench.session.socket_mut().output.as_mut().unwrap());
+        client.read_tls(&mut &output[..]).unwrap();
+        client.process_new_packets().unwrap();
+    }
+    bench.session.socket_mut().output = None;
+    let mut turn = || {
+        client.writer().write_all(&octets).unwrap();
+        records(&mut client)
+    };
+    bench.arrive(&turn());
+    (bench, (0..turns).map(|_| turn()).collect())
+}
+
+fn records(client: &mut ClientConnection) -> Arc<[u8]> {
+    let mut records = Vec::new();
+    while client.wants_write() {
+        client.write_tls(&mut records).unwrap();
+    }
+    records.into()
+}
+
+#[library_benchmark]
+#[bench::alone_64(over_tls(frame(MessageKind::Binary, 64), 100))]
+#[bench::pipelined_64_x_64(over_tls(frame(MessageKind::Binary, 64).repeat(64), 20))]
+#[bench::binary_16_kib(over_tls(frame(MessageKind::Binary, 16 << 10), 20))]
+fn echo_tls((mut bench, turns): (Bench, Vec<Arc<[u8]>>)) -> (Bench, Vec<Arc<[u8]>>) {
+    for octets in &turns {
+        bench.arrive(black_box(octets));
+    }
+    assert!(bench.session.connection().is_open() && bench.session.socket().arrived.is_empty());
+    (bench, turns)
+}
+
 #[library_benchmark]
 #[bench::alone_64(Bench::with("", frame(MessageKind::Binary, 64), usize::MAX, 100))]
 #[bench::pipelined_256_x_64(Bench::with("", frame(MessageKind::Binary, 64).repeat(256), usize::MAX, 10))]
@@ -194,5 +248,5 @@ fn open((mut bench, _): (Bench, Arc<[u8]>)) -> Bench {
     bench
 }
 
-library_benchmark_group!(name = hot_paths, benchmarks = [echo, open]);
+library_benchmark_group!(name = hot_paths, benchmarks = [echo, echo_tls, open]);
 main!(library_benchmark_groups = hot_paths);

@@ -20,7 +20,7 @@ use crate::{
         Connection, Sender, Settings, Workspace,
         handshake::{Request, RequestError},
     },
-    session::{ConnId, Counts, Handler, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
+    session::{ConnId, Counts, Handler, List, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
 };
 
 /// Readiness events taken from the kernel at once.
@@ -222,7 +222,7 @@ impl<H: Handler> Client<H> {
             Err(error) => return Err(error),
         }
         self.events = Some(events);
-        self.sessions.pump_listed(&mut self.handler, || true);
+        self.sessions.pump_listed(List::Heavy, &mut self.handler, || true);
         self.sessions.on_deadlines(&mut self.handler);
         self.sessions.reap();
         Ok(())

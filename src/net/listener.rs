@@ -81,9 +81,9 @@ impl Listener {
             .set_busy_poll(u32::try_from(time.as_micros()).unwrap_or(u32::MAX).min(i32::MAX as u32))
     }
 
-    /// Asks the kernel to keep a connection to itself until its first octets are there, or for about so long (TCP_DEFER_ACCEPT; the
-    /// time is rounded up to seconds and becomes a number of retransmissions). In all that is served here the client speaks first, so whoever is accepted can
-    /// be read at once, and who connects and says nothing costs nothing.
+    /// Asks the kernel to keep a connection to itself until its first octets are there, or for about so long (TCP_DEFER_ACCEPT;
+    /// the time is rounded up to seconds and becomes a number of retransmissions). In all that is served here the client speaks
+    /// first, so whoever is accepted can be read at once, and who connects and says nothing costs nothing.
     ///
     /// # Errors
     /// What `setsockopt` said; the listener serves as before then.

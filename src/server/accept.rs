@@ -23,7 +23,7 @@ use crate::{
         listener::{is_out_of_descriptors, is_transient},
     },
     proto::{Connection, Settings, handshake::Refusal},
-    session::{ConnId, Handler, Session},
+    session::{ConnId, Handler, List, Session},
 };
 
 /// Connections accepted from one listener before the others get their turn.
@@ -179,7 +179,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// Whether newcomers enough wait for us already: more would only be dropped for newer ones before we get to them.
     #[inline]
     pub(super) fn has_newcomers_enough(&self) -> bool {
-        self.sessions.listed_handshakes() >= LISTED_HANDSHAKES_MAX
+        self.sessions.listed_on(List::Handshakes) >= LISTED_HANDSHAKES_MAX
     }
 
     /// Lets in all who wait, as many as a kernel's queue may hold: closing a listener resets whom nobody has accepted.

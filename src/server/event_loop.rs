@@ -19,19 +19,21 @@ use super::{
 use crate::{
     net::TlsScratch,
     proto::Workspace,
-    session::{ConnId, Counts, Handler, Readiness, Sessions, Shared, TURN_BYTES_MAX, TurnHook},
+    session::{ConnId, Counts, Handler, List, Readiness, Sessions, Shared, TURN_BYTES_MAX, TurnHook},
 };
 
 /// Octets that all sessions of a turn read together, while each has its least share.
 const CROWD_BYTES: usize = 1 << 20;
 /// The least share: some 700 Pings, which take 30 µs.
 const TURN_BYTES_MIN: usize = 4 << 10;
-/// How long each list is pumped before the poll is asked again.
-const LISTED_SLICE: Duration = Duration::from_millis(1);
 /// How long events are acted on at once. As many echoes as one poll brings take less; peers that turn to bombs all at once take more.
 const EVENTS_SLICE: Duration = Duration::from_millis(8);
-/// Then those left wait on a list, which has so much of each turn.
-const LATE_SLICE: Duration = Duration::from_millis(2);
+/// How long each list is pumped before the poll is asked again.
+const LIST_SLICES: [(List, Duration); 3] = [
+    (List::Late, Duration::from_millis(2)),
+    (List::Heavy, Duration::from_millis(1)),
+    (List::Handshakes, Duration::from_millis(1)),
+];
 /// The clock is read for so many events once. (The simulated machine has few peers.)
 const EVENTS_A_LOOK: usize = if cfg!(test) { 2 } else { 16 };
 
@@ -221,20 +223,18 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         workspace.share_inflating(4 * share);
     }
 
-    /// Those who came late, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of them the lists
-    /// take several turns, between which whoever asks for little is answered at once.
+    /// Those who came late, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of
+    /// them the lists take several turns, between which whoever asks for little is answered at once.
     #[inline]
     fn pump_listed(&mut self) {
         if self.sessions.listed() == 0 {
             return;
         }
         let Loop { sessions, kernel, handler, .. } = self;
-        let end = kernel.now() + LATE_SLICE;
-        sessions.pump_late(handler, || kernel.now() < end);
-        let end = kernel.now() + LISTED_SLICE;
-        sessions.pump_listed(handler, || kernel.now() < end);
-        let end = kernel.now() + LISTED_SLICE;
-        sessions.pump_handshakes(handler, || kernel.now() < end);
+        for (list, slice) in LIST_SLICES {
+            let end = kernel.now() + slice;
+            sessions.pump_listed(list, handler, || kernel.now() < end);
+        }
     }
 
     fn reap(&mut self) {

@@ -13,6 +13,25 @@ pub struct ConnId {
     pub generation: u32,
 }
 
+const _: () = assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each");
+
+impl ConnId {
+    /// Every [`ConnId::token`] lies below it; the tokens from here on are the loop's own.
+    pub const TOKENS_END: usize = 1 << 63;
+
+    /// The connection's name in a poll.
+    #[inline]
+    pub fn token(self) -> usize {
+        (self.generation as usize) << 32 | self.key as usize
+    }
+
+    /// The name back from the poll.
+    #[inline]
+    pub fn from_token(token: usize) -> Self {
+        ConnId { key: token as u32, generation: (token >> 32) as u32 }
+    }
+}
+
 impl fmt::Display for ConnId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.generation, self.key)

@@ -6,6 +6,8 @@
 mod census;
 mod counts;
 mod handler;
+mod life;
+mod lists;
 mod pump;
 mod sessions;
 mod transfer;
@@ -13,6 +15,7 @@ mod transfer;
 pub(crate) use counts::causes;
 pub use counts::{CloseCause, Counts, HandshakeEnd};
 pub use handler::{ConnId, Handler};
+pub use lists::List;
 pub use pump::{Pumped, Session, Shared, TURN_BYTES_MAX, Weight};
 pub use sessions::{Readiness, Sessions, TurnHook};
 

@@ -1,19 +1,17 @@
 //! The pump: readiness in, system calls out. One gathering write a turn, one read, and none of either just to see
 //! `WouldBlock`.
 
-use std::{
-    io,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
-    counts::{Counts, Ended, Fault},
+    counts::Counts,
     handler::{ConnId, Handler},
+    life::{End, Life, Lingering, broken, deliver},
     transfer::{read, send},
 };
 use crate::{
     net::{Discard, Socket, TlsScratch, TlsStream, Transport},
-    proto::{Closure, Connection, Event, Received, Shutdown, Stage, Turn, Wait, Workspace, handshake::Refusal},
+    proto::{Connection, Shutdown, Stage, Turn, Wait, Workspace, handshake::Refusal},
 };
 
 /// One session's share of a turn at most: octets read before the others get theirs.
@@ -90,37 +88,6 @@ pub struct Session<S> {
     life: Life,
     /// Its last turn brought much.
     is_heavy: bool,
-}
-
-/// How far a session has come in its life, as its application and the counts know it.
-#[derive(Debug)]
-struct Life {
-    /// `on_open` was called, so `on_close` will be.
-    opened: bool,
-    /// Where it is counted.
-    stage: Stage,
-    /// It has ended, which is not counted yet.
-    ended: Option<Ended>,
-}
-
-/// How far the end of TCP has come.
-#[derive(Debug, PartialEq, Eq)]
-enum End {
-    /// Neither side has ended.
-    Open,
-    /// The peer's FIN or close_notify was read.
-    PeerEnded,
-    /// Our side has ended; input is discarded until the peer's does, or until then, or that much.
-    Lingering(Box<Lingering>),
-    /// TLS or the socket is broken.
-    Broken(Fault),
-}
-
-/// What bounds the end of TCP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Lingering {
-    until: Instant,
-    octets_left: usize,
 }
 
 impl<S: Socket> Session<S> {
@@ -229,7 +196,7 @@ impl<S: Socket> Session<S> {
         let (result, budget_left) = self.talk(id, shared, handler, first);
         let stage = self.connection.stage();
         if stage != self.life.stage || self.life.ended.is_some() {
-            self.count(stage, &mut shared.counts);
+            self.life.count(stage, &mut shared.counts);
         }
         if self.transport.wants_write() {
             self.unsent.get_or_insert_with(|| Box::new(shared.now));
@@ -370,19 +337,6 @@ impl<S: Socket> Session<S> {
         self.life.stage
     }
 
-    /// Something has happened that is counted.
-    #[cold]
-    fn count(&mut self, stage: Stage, counts: &mut Counts) {
-        let life = &mut self.life;
-        if stage != life.stage {
-            counts.moved(life.stage, stage, life.opened);
-            life.stage = stage;
-        }
-        if let Some(ended) = life.ended.take() {
-            counts.ended(ended);
-        }
-    }
-
     /// Whether its next turn may be a long one, and so comes behind others': it reads much, or the peer is a newcomer. A TLS handshake
     /// costs as much as a thousand short messages, and what comes behind a request nobody knows.
     #[inline]
@@ -421,46 +375,4 @@ impl<S: Socket> Session<S> {
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
-}
-
-/// The socket, or TLS, can not go on.
-#[cold]
-fn broken<H: Handler>(id: ConnId, error: &io::Error, handler: &mut H) -> End {
-    tracing::debug!(target: "wslab::conn", %id, %error, "socket");
-    handler.on_error(id, error);
-    End::Broken(Fault::of(error))
-}
-
-/// Hands every event that is due to the application.
-#[inline]
-fn deliver<H: Handler>(turn: &mut Turn<'_>, id: ConnId, life: &mut Life, end: &End, handler: &mut H) {
-    loop {
-        while let Some((message, sender)) = turn.receive_whole() {
-            handler.on_message(id, message, sender);
-        }
-        let Some(Received { event, sender }) = turn.receive_other() else { return };
-        match event {
-            Event::Message(message) => handler.on_message(id, message, sender),
-            Event::Pong(payload) => handler.on_pong(id, payload, sender),
-            Event::Open(opened) => {
-                life.opened = true;
-                tracing::debug!(target: "wslab::conn", %id, path = opened.path.escape_default().to_string(), "open");
-                handler.on_open(id, &opened, sender);
-            }
-            Event::Close(closure) => {
-                log_close(id, &closure);
-                let fault = if let End::Broken(fault) = end { Some(*fault) } else { None };
-                life.ended = Some(Ended::of(&closure, fault, life.opened));
-                if life.opened {
-                    handler.on_close(id, &closure);
-                } else {
-                    handler.on_failed(id, &closure);
-                }
-            }
-        }
-    }
-}
-
-fn log_close(id: ConnId, closure: &Closure) {
-    tracing::debug!(target: "wslab::conn", %id, "closed: {closure}");
 }

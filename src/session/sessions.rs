@@ -1,10 +1,9 @@
-//! The sessions of one loop: a slab, names that are never reused, deadlines, and who is to be pumped again.
+//! The sessions of one loop: a slab, deadlines, and who has its turn when.
 //!
 //! It owns no poll and reads no clock: the loop sets [`Shared::now`] once a turn, hands readiness in, and in this order calls
 //! [`pump_listed`](Sessions::pump_listed), [`on_deadlines`](Sessions::on_deadlines), [`reap`](Sessions::reap).
 
 use std::{
-    collections::VecDeque,
     io,
     time::{Duration, Instant},
 };
@@ -14,31 +13,13 @@ use slab::Slab;
 use super::{
     census::{Census, Part},
     handler::{ConnId, Handler},
+    lists::{List, Lists},
     pump::{Pumped, Session, Shared, Weight},
 };
 use crate::{
     net::{Deadlines, Mark, Socket},
     proto::{Sender, handshake::Refusal},
 };
-
-const _: () = assert!(usize::BITS == 64, "a token holds a slab key and a generation of 32 bits each");
-
-impl ConnId {
-    /// Every [`ConnId::token`] lies below it; the tokens from here on are the loop's own.
-    pub const TOKENS_END: usize = 1 << 63;
-
-    /// The connection's name in a poll.
-    #[inline]
-    pub fn token(self) -> usize {
-        (self.generation as usize) << 32 | self.key as usize
-    }
-
-    /// The name back from the poll.
-    #[inline]
-    pub fn from_token(token: usize) -> Self {
-        ConnId { key: token as u32, generation: (token >> 32) as u32 }
-    }
-}
 
 /// What the poll said of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,12 +59,7 @@ pub type TurnHook = Box<dyn FnMut(ConnId) + Send>;
 pub struct Sessions<S> {
     slots: Slab<Slot<S>>,
     generation: u32,
-    /// Sessions to be pumped without an event, the longest waiting first: they stopped on their budget, or were told to wait.
-    ready: VecDeque<ConnId>,
-    /// The same for opening handshakes, so that neither waits for all of the other.
-    handshakes: VecDeque<ConnId>,
-    /// Sessions that the turn had no time for when their event came, and of which nothing says that they ask for much.
-    late: VecDeque<ConnId>,
+    lists: Lists,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
     census: Census,
@@ -94,7 +70,7 @@ pub struct Sessions<S> {
 
 impl<S> std::fmt::Debug for Sessions<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("len", &self.slots.len()).field("ready", &self.ready).finish_non_exhaustive()
+        f.debug_struct("Sessions").field("len", &self.slots.len()).field("lists", &self.lists).finish_non_exhaustive()
     }
 }
 
@@ -104,9 +80,7 @@ impl<S: Socket> Sessions<S> {
         Sessions {
             slots: Slab::new(),
             generation: 0,
-            ready: VecDeque::new(),
-            handshakes: VecDeque::new(),
-            late: VecDeque::new(),
+            lists: Lists::default(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
             census: Census::default(),
@@ -242,50 +216,31 @@ impl<S: Socket> Sessions<S> {
         let Some(slot) = slot_mut(&mut self.slots, id) else { return };
         let list = match slot.session.weight() {
             Weight::Light if is_in_time => return self.on_ready(id, readiness, handler),
-            Weight::Light => &mut self.late,
-            Weight::Heavy => &mut self.ready,
-            Weight::Handshake => &mut self.handshakes,
+            Weight::Light => List::Late,
+            Weight::Heavy => List::Heavy,
+            Weight::Handshake => List::Handshakes,
         };
         slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);
         if !std::mem::replace(&mut slot.listed, true) {
-            list.push_back(id);
+            self.lists.of_mut(list).push_back(id);
         }
     }
 
     /// How many wait on the lists.
     #[inline]
     pub fn listed(&self) -> usize {
-        self.ready.len() + self.handshakes.len() + self.late.len()
+        self.lists.len()
     }
 
-    /// How many of them are opening handshakes.
-    pub fn listed_handshakes(&self) -> usize {
-        self.handshakes.len()
+    /// How many on one of them.
+    pub fn listed_on(&self, list: List) -> usize {
+        self.lists.of(list).len()
     }
 
-    /// Pumps who is on the ready list, each once, for as long as `go_on` says, which is asked after each.
-    pub fn pump_listed<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
-        self.pump_list(|sessions| &mut sessions.ready, handler, go_on);
-    }
-
-    /// The same for the opening handshakes.
-    pub fn pump_handshakes<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
-        self.pump_list(|sessions| &mut sessions.handshakes, handler, go_on);
-    }
-
-    /// The same for those who came late.
-    pub fn pump_late<H: Handler>(&mut self, handler: &mut H, go_on: impl FnMut() -> bool) {
-        self.pump_list(|sessions| &mut sessions.late, handler, go_on);
-    }
-
-    fn pump_list<H: Handler>(
-        &mut self,
-        list: impl Fn(&mut Self) -> &mut VecDeque<ConnId>,
-        handler: &mut H,
-        mut go_on: impl FnMut() -> bool,
-    ) {
-        for _ in 0..list(self).len() {
-            let Some(id) = list(self).pop_front() else { return };
+    /// Pumps who is on the list, each once, for as long as `go_on` says, which is asked after each.
+    pub fn pump_listed<H: Handler>(&mut self, list: List, handler: &mut H, mut go_on: impl FnMut() -> bool) {
+        for _ in 0..self.listed_on(list) {
+            let Some(id) = self.lists.of_mut(list).pop_front() else { return };
             if let Some(slot) = slot_mut(&mut self.slots, id) {
                 slot.listed = false;
                 self.pump(id, handler, Session::pump);
@@ -425,7 +380,7 @@ impl<S: Socket> Sessions<S> {
             Pumped::Ready if slot.listed => {}
             Pumped::Ready => {
                 slot.listed = true;
-                self.ready.push_back(id);
+                self.lists.of_mut(List::Heavy).push_back(id);
             }
             Pumped::Gone => {
                 self.gone.push(id);

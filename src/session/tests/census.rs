@@ -13,7 +13,7 @@ use crate::{
         deflate::{DeflateConfig, DeflateMode},
         handshake::Refusal,
     },
-    session::{ConnId, Readiness, Session, Sessions},
+    session::{ConnId, List, Readiness, Session, Sessions},
 };
 
 struct Crowd {
@@ -60,7 +60,7 @@ impl Crowd {
 
     /// The end of a turn; the sums must hold.
     fn end_turn(&mut self) {
-        self.sessions.pump_listed(&mut self.app, || true);
+        self.sessions.pump_listed(List::Heavy, &mut self.app, || true);
         self.sessions.on_deadlines(&mut self.app);
         assert_eq!(self.sessions.counted(), self.sessions.recount(), "running sums and a recount");
         self.sessions.reap();

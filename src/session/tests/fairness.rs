@@ -6,14 +6,27 @@ use super::{App, REQUEST, compressed, masked, shared};
 use crate::{
     net::{Transport, sim::SimSocket},
     proto::{Connection, Settings},
-    session::{ConnId, Readiness, Session, Sessions},
+    session::{ConnId, List, Readiness, Session, Sessions},
 };
+
+const PEERS: usize = 5;
 
 const READABLE: Readiness = Readiness { readable: true, writable: true, ended: false };
 
 fn join(sessions: &mut Sessions<SimSocket>) -> ConnId {
     let connection = Connection::server(Arc::new(Settings::default()), sessions.shared.now);
     sessions.insert(Session::new(Transport::Plain(SimSocket::new()), connection), |_, _| Ok(())).unwrap()
+}
+
+/// Peers that have opened.
+fn opened() -> (Sessions<SimSocket>, App, Vec<ConnId>) {
+    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
+    let ids: Vec<ConnId> = (0..PEERS).map(|_| join(&mut sessions)).collect();
+    for id in &ids {
+        arrive(&mut sessions, *id, REQUEST.as_bytes());
+        sessions.on_ready(*id, READABLE, &mut app);
+    }
+    (sessions, app, ids)
 }
 
 fn arrive(sessions: &mut Sessions<SimSocket>, id: ConnId, octets: &[u8]) {
@@ -33,7 +46,7 @@ fn in_a_crowd_who_asked_for_much_comes_behind_who_asks_for_little() {
         sessions.on_ready_in_crowd(id, READABLE, true, &mut app);
     }
     assert_eq!((app.opens, sessions.listed()), (0, 2), "what comes behind a request nobody knows");
-    sessions.pump_handshakes(&mut app, || true);
+    sessions.pump_listed(List::Handshakes, &mut app, || true);
     assert_eq!((app.opens, sessions.listed()), (2, 0));
     let lens = |app: &App| app.messages.iter().map(|(_, payload)| payload.len()).collect::<Vec<_>>();
     arrive(&mut sessions, greedy, &masked(0x82, &[7; 9000]));
@@ -44,7 +57,7 @@ fn in_a_crowd_who_asked_for_much_comes_behind_who_asks_for_little() {
         sessions.on_ready_in_crowd(id, READABLE, true, &mut app);
     }
     assert_eq!((lens(&app).len(), sessions.listed()), (2, 1));
-    sessions.pump_listed(&mut app, || true);
+    sessions.pump_listed(List::Heavy, &mut app, || true);
     assert_eq!((lens(&app).len(), sessions.listed()), (3, 0));
     // It asked for little this time.
     arrive(&mut sessions, greedy, &masked(0x82, &[7; 10]));
@@ -66,7 +79,7 @@ fn a_bomb_is_much_however_few_octets_it_takes_on_the_wire() {
         sessions.on_ready_in_crowd(bomber, READABLE, true, &mut app);
         assert_eq!((app.messages.len(), sessions.listed()), (messages, listed));
     }
-    sessions.pump_listed(&mut app, || true);
+    sessions.pump_listed(List::Heavy, &mut app, || true);
     // It asked for little this time.
     arrive(&mut sessions, bomber, &masked(0x82, b"small"));
     sessions.on_ready_in_crowd(bomber, READABLE, true, &mut app);
@@ -75,13 +88,7 @@ fn a_bomb_is_much_however_few_octets_it_takes_on_the_wire() {
 
 #[test]
 fn who_asks_for_much_is_served_by_shares_in_turn_and_events_do_not_change_that() {
-    const PEERS: usize = 5;
-    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
-    let ids: Vec<ConnId> = (0..PEERS).map(|_| join(&mut sessions)).collect();
-    for id in &ids {
-        arrive(&mut sessions, *id, REQUEST.as_bytes());
-        sessions.on_ready(*id, READABLE, &mut app);
-    }
+    let (mut sessions, mut app, ids) = opened();
     sessions.shared.turn_bytes = 4096;
     let flood = masked(0x89, b"").repeat(20_000);
     for id in &ids {
@@ -97,7 +104,7 @@ fn who_asks_for_much_is_served_by_shares_in_turn_and_events_do_not_change_that()
         }
         // A slice that is over at once still serves one; the next one goes on behind it.
         for served in 1..=PEERS {
-            sessions.pump_listed(&mut app, || false);
+            sessions.pump_listed(List::Heavy, &mut app, || false);
             let had: Vec<bool> =
                 ids.iter().map(|id| unread(&sessions, *id) == flood.len() - (round + 1) * 4096).collect();
             assert_eq!(had, (0..PEERS).map(|at| at < served).collect::<Vec<_>>(), "round {round}");
@@ -107,12 +114,8 @@ fn who_asks_for_much_is_served_by_shares_in_turn_and_events_do_not_change_that()
 
 #[test]
 fn whose_event_the_turn_has_no_time_for_is_served_later_in_order_and_before_who_asks_for_much() {
-    const PEERS: usize = 5;
-    let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
-    let ids: Vec<ConnId> = (0..PEERS).map(|_| join(&mut sessions)).collect();
+    let (mut sessions, mut app, ids) = opened();
     for id in &ids {
-        arrive(&mut sessions, *id, REQUEST.as_bytes());
-        sessions.on_ready(*id, READABLE, &mut app);
         arrive(&mut sessions, *id, &masked(0x82, b"small"));
         // Twice is once.
         for _ in 0..2 {
@@ -120,10 +123,10 @@ fn whose_event_the_turn_has_no_time_for_is_served_later_in_order_and_before_who_
         }
     }
     assert_eq!((app.messages.len(), sessions.listed()), (0, PEERS));
-    sessions.pump_listed(&mut app, || true);
+    sessions.pump_listed(List::Heavy, &mut app, || true);
     assert_eq!(app.messages.len(), 0, "the list of those who ask for much is another");
     for served in 1..=PEERS {
-        sessions.pump_late(&mut app, || false);
+        sessions.pump_listed(List::Late, &mut app, || false);
         let left: Vec<bool> = ids.iter().map(|id| unread(&sessions, *id) > 0).collect();
         assert_eq!(left, (0..PEERS).map(|at| at >= served).collect::<Vec<_>>());
     }
