@@ -20,10 +20,10 @@ use wslab::{
     net::{Socket, TlsScratch, TlsStream, Transport, Trust, client_config, server_config},
     proto::{Connection, MessageKind, Settings, WireHeader, Workspace, mask},
     server::Echo,
-    session::{ConnId, Counts, Session, Shared, TURN_BYTES_MAX},
+    session::{ConnId, Counts, Readiness, Session, Sessions, Shared, TURN_BYTES_MAX},
 };
 
-const ID: ConnId = ConnId { key: 0, generation: 0 };
+const READABLE: Readiness = Readiness { readable: true, writable: false, ended: false };
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const REQUEST: &str = "GET /chat HTTP/1.1\r\nHost: localhost:8888\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     User-Agent: bench\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -68,10 +68,10 @@ impl Socket for Memory {
     }
 }
 
-/// A session with its loop's memory, and what is to arrive.
+/// A loop's sessions, of which one is measured, and how its input arrives.
 struct Bench {
-    session: Session<Memory>,
-    shared: Shared,
+    sessions: Sessions<Memory>,
+    id: ConnId,
     settings: Arc<Settings>,
     chop: usize,
     turns: usize,
@@ -92,10 +92,27 @@ impl Bench {
             counts: Counts::default(),
         };
         let settings = Arc::new(Settings::default());
-        let mut bench = Bench { session: accepted(&settings, now), shared, settings, chop: usize::MAX, turns: 0 };
+        let mut sessions = Sessions::new(shared, None);
+        let id = sessions.insert(accepted(&settings, now), |_, _| Ok(())).unwrap();
+        let mut bench = Bench { sessions, id, settings, chop: usize::MAX, turns: 0 };
         bench.arrive(&format!("{REQUEST}{extensions}\r\n").into_bytes().into());
-        assert!(bench.session.connection().is_open());
+        assert!(bench.session().connection().is_open());
         bench
+    }
+
+    fn session(&self) -> &Session<Memory> {
+        self.sessions.get(self.id).unwrap()
+    }
+
+    fn socket_mut(&mut self) -> &mut Memory {
+        self.sessions.get_mut(self.id).unwrap().socket_mut()
+    }
+
+    /// Another session takes its place.
+    fn meet(&mut self, session: Session<Memory>) {
+        self.sessions.abort(self.id, &mut Echo);
+        self.sessions.reap();
+        self.id = self.sessions.insert(session, |_, _| Ok(())).unwrap();
     }
 
     /// Prepared, and warm: everything was done once before.
@@ -108,11 +125,10 @@ impl Bench {
     }
 
     fn arrive(&mut self, octets: &Arc<[u8]>) {
-        self.session.socket_mut().input = octets.clone();
+        self.socket_mut().input = octets.clone();
         for start in (0..octets.len()).step_by(self.chop) {
-            self.session.socket_mut().arrived = start..start.saturating_add(self.chop).min(octets.len());
-            self.session.note_ready(true, false, false);
-            self.session.pump(ID, &mut self.shared, &mut Echo);
+            self.socket_mut().arrived = start..start.saturating_add(self.chop).min(octets.len());
+            self.sessions.on_ready(self.id, READABLE, &mut Echo);
         }
     }
 
@@ -120,7 +136,7 @@ impl Bench {
         for _ in 0..self.turns {
             self.arrive(black_box(&octets));
         }
-        assert!(self.session.connection().is_open() && self.session.socket().arrived.is_empty());
+        assert!(self.session().connection().is_open() && self.session().socket().arrived.is_empty());
         (self, octets)
     }
 }
@@ -184,16 +200,16 @@ fn over_tls(octets: Vec<u8>, turns: usize) -> (Bench, Vec<Arc<[u8]>>) {
     let mut bench = Bench::new("");
     let socket = Memory { output: Some(Vec::new()), ..Memory::default() };
     let stream = TlsStream::server(socket, config).unwrap();
-    let connection = Connection::server(bench.settings.clone(), bench.shared.now);
-    bench.session = Session::new(Transport::Tls(Box::new(stream)), connection);
+    let connection = Connection::server(bench.settings.clone(), bench.sessions.shared.now);
+    bench.meet(Session::new(Transport::Tls(Box::new(stream)), connection));
     client.writer().write_all(format!("{REQUEST}\r\n").as_bytes()).unwrap();
-    while !bench.session.connection().is_open() {
+    while !bench.session().connection().is_open() {
         bench.arrive(&records(&mut client));
-        let output = std::mem::take(bench.session.socket_mut().output.as_mut().unwrap());
+        let output = std::mem::take(bench.socket_mut().output.as_mut().unwrap());
         client.read_tls(&mut &output[..]).unwrap();
         client.process_new_packets().unwrap();
     }
-    bench.session.socket_mut().output = None;
+    bench.socket_mut().output = None;
     let mut turn = || {
         client.writer().write_all(&octets).unwrap();
         records(&mut client)
@@ -218,7 +234,7 @@ fn echo_tls((mut bench, turns): (Bench, Vec<Arc<[u8]>>)) -> (Bench, Vec<Arc<[u8]
     for octets in &turns {
         bench.arrive(black_box(octets));
     }
-    assert!(bench.session.connection().is_open() && bench.session.socket().arrived.is_empty());
+    assert!(bench.session().connection().is_open() && bench.session().socket().arrived.is_empty());
     (bench, turns)
 }
 
@@ -235,15 +251,15 @@ fn echo((bench, octets): (Bench, Arc<[u8]>)) -> (Bench, Arc<[u8]>) {
     bench.run(octets)
 }
 
-// The opening handshake, from an accepted socket to the 101.
+// The opening handshake, from an accepted socket to the 101, and the end of the session before.
 #[library_benchmark]
 #[bench::request(Bench::with("", frame(MessageKind::Binary, 64), usize::MAX, 20))]
 fn open((mut bench, _): (Bench, Arc<[u8]>)) -> Bench {
     let request = format!("{REQUEST}\r\n").into_bytes().into();
     for _ in 0..bench.turns {
-        bench.session = accepted(&bench.settings, bench.shared.now);
+        bench.meet(accepted(&bench.settings, bench.sessions.shared.now));
         bench.arrive(black_box(&request));
-        assert!(bench.session.connection().is_open());
+        assert!(bench.session().connection().is_open());
     }
     bench
 }

@@ -57,6 +57,7 @@ pub trait Socket {
 /// `recv` and `send` are bare system calls: the C library's are points of thread cancellation, which costs each of them some sixty
 /// instructions, two of them locked.
 impl Socket for mio::net::TcpStream {
+    #[inline]
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         uninterrupted(|| Ok(rustix::net::recv(&*self, &mut *buf, RecvFlags::empty())?.1))
     }
@@ -65,6 +66,7 @@ impl Socket for mio::net::TcpStream {
         uninterrupted(|| mio::net::TcpStream::peek(self, buf))
     }
 
+    #[inline]
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
         uninterrupted(|| Ok(rustix::net::send(&*self, buf, SendFlags::NOSIGNAL)?))
     }
@@ -139,6 +141,7 @@ impl<S: Socket> Transport<S> {
     /// Only real ones: never `WouldBlock`. `InvalidData` is a breach of TLS or a fatal alert, with its cause as text; our own
     /// alert has been sent as far as the socket took it ([`wants_write`](Self::wants_write) tells).
     /// Plaintext that arrived before the breach is delivered first, and the error by the next call.
+    #[inline]
     pub fn read(&mut self, scratch: &mut TlsScratch, into: &mut [u8]) -> io::Result<Read> {
         match self {
             Self::Plain(socket) => read_plain(socket, into),
@@ -156,6 +159,7 @@ impl<S: Socket> Transport<S> {
     ///
     /// # Errors
     /// What the kernel said; `InvalidData` once TLS has failed; `BrokenPipe` after [`close_write`](Self::close_write).
+    #[inline]
     pub fn write(&mut self, scratch: &mut TlsScratch, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => write_plain(socket, bufs),
@@ -283,6 +287,7 @@ pub(super) fn shutdown_write<S: Socket>(socket: &mut S) -> io::Result<()> {
     }
 }
 
+#[inline(always)]
 fn read_plain<S: Socket>(socket: &mut S, into: &mut [u8]) -> io::Result<Read> {
     if into.is_empty() {
         return Ok(Read::Data { n: 0, drained: false }); // recv would say 0, which is not a FIN here
@@ -295,6 +300,7 @@ fn read_plain<S: Socket>(socket: &mut S, into: &mut [u8]) -> io::Result<Read> {
     }
 }
 
+#[inline]
 fn write_plain<S: Socket>(socket: &mut S, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
     unblocked(match bufs {
         [] => Ok(0),
@@ -312,6 +318,7 @@ fn unblocked(sent: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
+#[inline]
 fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
     loop {
         match call() {

@@ -271,7 +271,7 @@ impl Connection {
 
     /// Borrows the loop's workspace for this connection. Whatever is neither decoded nor sent when the turn is dropped
     /// moves into the connection's own memory.
-    #[inline]
+    #[inline(always)]
     pub fn turn<'t>(&'t mut self, workspace: &'t mut Workspace, now: Instant) -> Turn<'t> {
         Turn::begin(self, workspace, now)
     }
@@ -347,13 +347,26 @@ impl Connection {
     }
 
     /// When [`Turn::handle_timeout`] must be called at the latest, and for which wait.
+    #[inline]
     pub fn next_deadline(&self) -> Option<(Instant, Wait)> {
+        let timeouts = &self.settings.timeouts;
+        if matches!(self.phase, Phase::Open)
+            && !self.outbox.is_waiting()
+            && timeouts.idle.is_none()
+            && timeouts.ping.is_none()
+        {
+            // The most of them, most of the time.
+            return None;
+        }
+        self.next_of_deadlines()
+    }
+
+    #[inline(never)]
+    fn next_of_deadlines(&self) -> Option<(Instant, Wait)> {
         let timeouts = &self.settings.timeouts;
         let stall = |limit: Duration| self.outbox.stalled().map(|since| (since + limit, Wait::WriteStall));
         match self.phase {
             Phase::Opening => Some((self.since + timeouts.handshake, Wait::Handshake)),
-            // The most of them, most of the time.
-            Phase::Open if !self.outbox.is_waiting() && timeouts.idle.is_none() && timeouts.ping.is_none() => None,
             Phase::Open => {
                 // Whom we do not listen to, because our output is backed up, is not silent: the write stall counts then.
                 let listening = !self.paused;

@@ -112,7 +112,7 @@ pub enum Event<'t> {
 }
 
 impl<'t> Turn<'t> {
-    #[inline]
+    #[inline(always)]
     pub(super) fn begin(connection: &'t mut Connection, workspace: &'t mut Workspace, now: Instant) -> Self {
         debug_assert!(workspace.lanes.len() == 0, "the turn before left the workspace empty");
         workspace.input = HEADROOM..HEADROOM;
@@ -425,6 +425,7 @@ impl<'t> Turn<'t> {
 }
 
 impl Drop for Turn<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
         self.recycle();
         debug_assert!(self.landed.is_none(), "events are taken before the turn ends");

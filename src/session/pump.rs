@@ -120,6 +120,7 @@ impl<S: Socket> Session<S> {
     }
 
     /// When [`Session::on_deadline`] must be called at the latest.
+    #[inline]
     pub fn next_deadline(&self) -> Option<Instant> {
         match &self.end {
             End::Lingering(lingering) => Some(lingering.until),

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Sends what is queued; returns whether all of it went.
-#[inline]
+#[inline(always)]
 pub(super) fn send<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
@@ -45,7 +45,7 @@ pub(super) fn send<S: Socket>(
 }
 
 /// One read: octets, whether the socket is drained, whether the peer has ended.
-#[inline]
+#[inline(always)]
 pub(super) fn read<S: Socket>(
     transport: &mut Transport<S>,
     turn: &mut Turn<'_>,
