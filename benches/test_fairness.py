@@ -22,6 +22,13 @@ class Floods(unittest.TestCase):
         self.assertFalse(fairness.flows(METRICS, 64), "one is not open")
         self.assertFalse(fairness.flows(METRICS.replace("127", "126"), 63), "answers are few")
         self.assertEqual(fairness.metric(METRICS, "wslab_messages"), 0)
+        self.assertFalse(fairness.is_open("", 63), "no metrics, no flood")
+
+    def test_beside_a_flood_that_has_ended_nothing_is_told(self):
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+            self.assertTrue(fairness.is_alive([process]))
+            process.communicate(b"\n", timeout=60)
+            self.assertFalse(fairness.is_alive([process]))
 
     def test_the_floods_are_of_63_connections(self):
         self.assertEqual({flood.connections for flood in fairness.FLOODS}, {0, 63})

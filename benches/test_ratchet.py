@@ -27,6 +27,14 @@ class Judge(unittest.TestCase):
                 self.assertEqual(verdict, holds)
                 self.assertIn(word, "\n".join(lines))
 
+    def test_ciphers_are_judged_on_the_cpu_that_they_were_recorded_on(self):
+        recorded, counts = {"echo_tls.a": 1000}, {"echo_tls.a": 2000}
+        self.assertFalse(ratchet.judge(recorded, counts)[1])
+        lines, holds = ratchet.judge(recorded, counts, same_cpu=False)
+        self.assertTrue(holds)
+        self.assertIn("not judged", lines[0])
+        self.assertFalse(ratchet.judge({"echo.a": 1000}, {"echo.a": 2000}, same_cpu=False)[1])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -1,4 +1,4 @@
-//! How a session lives and ends: what its application hears of it, and what is counted.
+//! How a session lives and ends: what its application hears of it, and what is counted. Reads, writes and decides nothing.
 
 use std::{io, time::Instant};
 

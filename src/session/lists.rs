@@ -1,4 +1,5 @@
-//! Who is to be pumped without an event, the longest waiting first. Three lists, so that none waits for all of another.
+//! Who is to be pumped without an event, the longest waiting first. Three lists, so that none waits for all of another. Whether
+//! somebody is on one already, [`sessions`](super::sessions) knows.
 
 use std::collections::VecDeque;
 
@@ -15,6 +16,7 @@ pub enum List {
     Handshakes,
 }
 
+/// The three.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     late: VecDeque<ConnId>,

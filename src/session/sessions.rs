@@ -148,7 +148,7 @@ impl<S: Socket> Sessions<S> {
         self.census.oldest_opening(|id| is_opening(slots, id))
     }
 
-    /// Entries in the deadlines, stale ones included, and sessions on the ready list.
+    /// Entries in the deadlines, stale ones included, and sessions on the lists.
     #[cfg(test)]
     pub(crate) fn waiting(&self) -> (usize, usize) {
         (self.deadlines.len(), self.listed())
@@ -160,7 +160,7 @@ impl<S: Socket> Sessions<S> {
     }
 
     /// Takes a session in. `register` shows its socket to the poll, for both directions at once and for good: edges, two flags and
-    /// the ready list do the rest.
+    /// the lists do the rest.
     ///
     /// # Errors
     /// `register`'s; then the session is dropped.
@@ -193,7 +193,7 @@ impl<S: Socket> Sessions<S> {
         Ok(id)
     }
 
-    /// Notes readiness and pumps. Who is on the ready list has its turn there. A stale event of a session that is gone is harmless.
+    /// Notes readiness and pumps. Who is on a list has its turn there. A stale event of a session that is gone is harmless.
     #[inline]
     pub fn on_ready<H: Handler>(&mut self, id: ConnId, readiness: Readiness, handler: &mut H) {
         let Some(slot) = slot_mut(&mut self.slots, id) else { return };

@@ -276,7 +276,7 @@ fn pump<C: Records>(
             break Stop::Failed(error);
         }
         if was_traffic && parked.is_empty() && consumed == incoming.len() && !conn.has_records_to_send() {
-            break Stop::Starved; // as rustls would say, which it takes a few hundred instructions to
+            break Stop::Starved; // as another call of rustls would say
         }
     };
     Pumped { consumed, filled, stop }

@@ -25,7 +25,7 @@ pub struct TlsStream<S> {
     /// The end of a record's plaintext for which a reader's buffer was too short, and how much of it was read since.
     parked: Vec<u8>,
     parked_from: usize,
-    /// Ciphertext the socket did not take, and how much of it has left since.
+    /// Ciphertext the socket did not take, or was not offered yet, and how much of it has left since.
     unsent: Vec<u8>,
     unsent_from: usize,
     /// The socket was not offered `unsent` yet: it waits for what the turn will answer, to share a segment with it.
@@ -174,7 +174,7 @@ impl<S: Socket> TlsStream<S> {
         }
 
         if n > 0 && matches!(self.input, Input::Hungry | Input::Stalled) {
-            // A ticket, or the answer to a key update, has somebody to travel with: what is answered to the plaintext.
+            // A ticket has somebody to travel with: what is answered to the plaintext.
             self.keep(&mut scratch.outgoing);
             return Ok(read);
         }

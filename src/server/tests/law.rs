@@ -79,9 +79,10 @@ impl Handler for Apps {
 }
 
 /// Plays the scenario of one seed. The same seed is the same scenario for ever, as long as nothing of it is changed.
-pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
+pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>, pace: Duration) {
     let mut random = Random(seed);
-    let scenario = Scenario::random(&mut random, tls);
+    let mut scenario = Scenario::random(&mut random, tls);
+    scenario.faults.pace = pace;
     let net = Net::new(Random(random.next()), scenario.faults.clone());
     let peers: Vec<Peer> = scenario.plans.iter().map(|plan| Peer::new(plan.clone(), net.now)).collect();
     let (sender, commands) = channel();
@@ -119,7 +120,7 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>) {
         );
     }
     if scenario.finale == Finale::WhenQuiet {
-        assert_eq!((server.sessions.len(), server.sessions.waiting()), (0, (0, 0)), "sessions, deadlines, ready list");
+        assert_eq!((server.sessions.len(), server.sessions.waiting()), (0, (0, 0)), "sessions, deadlines, lists");
         assert_eq!((server.lobby.len(), server.lobby.next_deadline()), (0, None), "the lobby");
     }
     server.abandon();

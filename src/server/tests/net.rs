@@ -17,7 +17,7 @@ use crate::{
 
 /// Polls in a row that found nothing to do and brought nothing, before we call it spinning.
 const IDLE_POLLS_MAX: usize = 4;
-/// Reads of one socket in one turn: by an event, the ready list, a deadline and a drain, four each.
+/// Reads of one socket in one turn: by an event, a list, a deadline and a drain, four each.
 const READS_MAX: usize = 16;
 /// How long a peer may stand at the door though there are descriptors: the longest rest of accepting, and a little.
 const UNHEARD_MAX: Duration = Duration::from_millis(1_100);

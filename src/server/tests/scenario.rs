@@ -122,7 +122,7 @@ impl Scenario {
             scarce.push((from, from + Duration::from_millis(random.next() % 3_000)));
         }
         let faults = Faults {
-            pace: Duration::from_micros(random.pick(&[0, 0, 300, 3_000])),
+            pace: Duration::ZERO,
             events_max: random.pick(&[1, 2, 5, 1024]),
             descriptors_max: random.pick(&[1, 2, 4, 5_000, 5_000]),
             scarce,

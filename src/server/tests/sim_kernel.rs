@@ -1,5 +1,5 @@
-//! A machine for one loop and its peers: listeners, sockets, a poll and a clock that moves when nothing else can, and in
-//! some seeds from one reading to the next, so that turns run out of time.
+//! A machine for one loop and its peers: listeners, sockets, a poll and a clock that moves when nothing else can, or from
+//! one reading to the next too, so that turns run out of time.
 //!
 //! Harsh where a kernel may be: events come late, in any order and in small numbers, some for no reason and some for sockets
 //! closed long ago; calls are cut; descriptors run out and come back; closing over unread input resets. Exact where it matters:
@@ -189,6 +189,10 @@ impl Socket for SimEnd {
 
     fn send(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.machine.borrow_mut().net.count(self.wire, |socket| socket.send(buf))
+    }
+
+    fn send_last(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.machine.borrow_mut().net.count(self.wire, |socket| socket.send_last(buf))
     }
 
     fn send_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {

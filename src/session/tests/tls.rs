@@ -96,6 +96,13 @@ fn a_random_conversation_over_tls_is_answered_in_order_and_leaves_nothing_behind
 
 /// A session past both handshakes, its peer, and what a loop gives it.
 fn opened() -> (Session<SimSocket>, TlsPeer, Shared, App) {
+    let (session, peer, shared, app) = begun(REQUEST.as_bytes());
+    assert_eq!(app.opens, 1);
+    (session, peer, shared, app)
+}
+
+/// A session past TLS's handshake, which was sent these octets right behind it.
+fn begun(request: &[u8]) -> (Session<SimSocket>, TlsPeer, Shared, App) {
     let (client, server) = kit();
     let tls = ClientConnection::new(client, ServerName::try_from("localhost").unwrap()).unwrap();
     let mut peer = TlsPeer { tls, may_fail: false };
@@ -103,15 +110,23 @@ fn opened() -> (Session<SimSocket>, TlsPeer, Shared, App) {
     let now = Instant::now();
     let mut session = Session::new(transport, Connection::server(Arc::new(Settings::default()), now));
     let (mut shared, mut app) = (shared(now), App::echo());
-    peer.send(REQUEST.as_bytes(), session.socket_mut());
+    peer.send(request, session.socket_mut());
     for _ in 0..10 {
         session.note_ready(true, true, false);
         session.pump(ID, &mut shared, &mut app);
+        assert!(!session.transport().wants_write(), "the socket is free: nothing waits for another turn");
         let wire = std::mem::take(&mut session.socket_mut().outbound);
         peer.read(&wire, &mut Vec::new(), session.socket_mut());
     }
-    assert_eq!(app.opens, 1);
+    assert!(!session.transport().is_handshaking());
     (session, peer, shared, app)
+}
+
+#[test]
+fn a_ticket_that_no_answer_takes_along_leaves_in_the_same_turn() {
+    let (_, peer, _, app) = begun(b"GET / HT");
+    assert_eq!(app.opens, 0);
+    assert!(peer.tls.tls13_tickets_received() > 0);
 }
 
 #[test]

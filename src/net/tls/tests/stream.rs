@@ -128,6 +128,24 @@ fn the_last_octets_take_the_close_notify_along() {
 }
 
 #[test]
+fn last_octets_that_the_socket_takes_in_part_are_followed_by_one_close_notify() {
+    let mut pair = Pair::connected(&TLS13);
+    let before = pair.ours.socket().outbound.len();
+    pair.ours.socket_mut().outbound_max = before + 3;
+    assert_eq!(pair.ours.write_last(&mut pair.scratch, b"goodbye").unwrap(), 7);
+    assert!(pair.ours.wants_write());
+    assert!(!pair.ours.close_write(&mut pair.scratch).unwrap(), "blocked");
+    assert!(!pair.ours.socket().outbound_fin);
+    pair.ours.socket_mut().outbound_max = usize::MAX;
+    assert!(pair.ours.close_write(&mut pair.scratch).unwrap());
+    assert!(pair.ours.socket().outbound_fin);
+    assert_eq!(pair.ours.socket().outbound.len() - before, (5 + 7 + 17) + (5 + 2 + 17), "a record and an alert");
+    pair.wire_to_peer();
+    assert_eq!(pair.peer_read, b"goodbye");
+    assert_eq!(pair.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+}
+
+#[test]
 fn last_octets_that_are_too_many_are_not_the_last() {
     let mut pair = Pair::connected(&TLS13);
     let message = pattern(BURST_OCTETS_MAX + 10);
