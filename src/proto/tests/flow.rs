@@ -121,3 +121,66 @@ fn a_keep_alive_ping_that_crosses_the_high_water_mark_loses_no_message_end() {
     let received = turn.receive().unwrap();
     assert!(matches!(received.event, Event::Message(message) if message.payload() == [7; 20_000]));
 }
+
+/// A server's connection that has read so much of a text message of 4 MiB straight into it, in turns at `start`. The octet at `bad`
+/// begins no code point.
+fn reading_text(workspace: &mut Workspace, len: usize, bad: usize, start: Instant) -> Connection {
+    let mut text = vec![b'a'; 4 << 20];
+    text[bad] = 0xff;
+    let frame = masked(0x81, &text);
+    let mut connection = opened(Role::Server, Settings::default(), start);
+    let (mut rest, mut is_first) = (&frame[..len], true);
+    while !rest.is_empty() && !matches!(connection.phase, Phase::Done(_)) {
+        let mut turn = connection.turn(workspace, start);
+        let room = if is_first { turn.spare().get_mut(..100).unwrap() } else { turn.spare_payload().unwrap() };
+        let (now, later) = rest.split_at(room.len().min(rest.len()));
+        room[..now.len()].copy_from_slice(now);
+        if std::mem::take(&mut is_first) {
+            turn.filled(now.len())
+        } else {
+            turn.filled_payload(now.len())
+        }
+        rest = later;
+        assert!(turn.receive().is_none() || matches!(turn.connection.phase, Phase::Done(_)));
+    }
+    connection
+}
+
+#[test]
+fn large_text_that_is_none_fails_when_the_peer_pauses_and_not_at_its_end() {
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    for (bad, fails) in [(50_000, true), (300_000, false)] {
+        let mut connection = reading_text(&mut workspace, 200_000, bad, start);
+        assert_eq!(connection.next_deadline().map(|(at, _)| at), Some(start + CHECK_PAUSE));
+        let mut turn = connection.turn(&mut workspace, start + CHECK_PAUSE - Duration::from_millis(1));
+        turn.handle_timeout();
+        assert!(turn.receive().is_none(), "it may go on at once");
+        drop(turn);
+        let mut turn = connection.turn(&mut workspace, start + CHECK_PAUSE);
+        turn.handle_timeout();
+        let closure = turn.receive().map(|received| format!("{:?}", received.event));
+        assert_eq!(closure, fails.then(|| "Close(Failed(InvalidUtf8))".to_owned()));
+        drop(turn);
+        assert_eq!(connection.next_deadline().is_some(), fails, "it is checked once");
+    }
+}
+
+#[test]
+fn large_text_that_is_none_fails_after_a_further_mib_however_fast_it_comes() {
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    let connection = reading_text(&mut workspace, 1_000_000, 50_000, start);
+    assert!(matches!(connection.phase, Phase::Open));
+    let connection = reading_text(&mut workspace, 1_300_000, 50_000, start);
+    assert!(matches!(connection.phase, Phase::Done(Shutdown::Flush)));
+}
+
+#[test]
+fn large_text_that_is_none_is_no_mere_end_of_the_stream() {
+    let (mut workspace, start) = (Workspace::new(), Instant::now());
+    for (bad, expected) in [(50_000, "Close(Failed(InvalidUtf8))"), (300_000, "Close(Eof)")] {
+        let mut connection = reading_text(&mut workspace, 200_000, bad, start);
+        let mut turn = connection.turn(&mut workspace, start);
+        turn.receive_eof();
+        assert_eq!(format!("{:?}", turn.receive().unwrap().event), expected);
+    }
+}

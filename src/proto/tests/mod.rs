@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{connection::Phase, *};
+use super::{
+    connection::{CHECK_PAUSE, Phase},
+    *,
+};
 
 /// What a connection reported and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -73,7 +76,9 @@ fn play(connection: &mut Connection, workspace: &mut Workspace, input: &[u8], cu
             drain(&mut turn, &mut played);
         }
     }
-    let mut turn = connection.turn(workspace, now);
+    // The peer pauses: now everything has been looked at.
+    let mut turn = connection.turn(workspace, now + CHECK_PAUSE);
+    turn.handle_timeout();
     loop {
         drain(&mut turn, &mut played);
         receive_all(&mut turn, &mut played);
