@@ -357,7 +357,7 @@ impl Connection {
             && !self.outbox.is_waiting()
             && timeouts.idle.is_none()
             && timeouts.ping.is_none()
-            && self.message.is_none()
+            && self.check_due().is_none()
         {
             // The most of them, most of the time.
             return None;
@@ -367,6 +367,7 @@ impl Connection {
     }
 
     /// When text that came without being checked is to be, unless more of it comes before.
+    #[inline]
     pub(super) fn check_due(&self) -> Option<Instant> {
         let message = self.message.as_ref()?;
         (message.unchecked_bytes() > 0).then(|| self.heard + CHECK_PAUSE)
