@@ -42,8 +42,6 @@ pub(super) struct Assembly {
     pub(super) compressed: bool,
     pub(super) buffer: Buffer,
     utf8: Utf8,
-    /// Octets of text that were checked.
-    checked: usize,
     /// Payload octets before the frame under way.
     frame_start: usize,
 }
@@ -57,7 +55,6 @@ impl Assembly {
             compressed: header.compressed,
             buffer: pool.take(expected),
             utf8: Utf8::default(),
-            checked: 0,
             frame_start: 0,
         }
     }
@@ -76,7 +73,7 @@ impl Assembly {
     /// Text that can not be UTF-8 any more, at the chunk that makes it so.
     pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
         self.buffer.push(chunk);
-        self.check()
+        self.check(chunk)
     }
 
     /// Payload octets that count against `message_bytes_max` when a further frame's header is judged. Compressed frames
@@ -106,31 +103,20 @@ impl Assembly {
         self.buffer.spare(max)
     }
 
-    /// Counts `len` unmasked octets of the spare room as payload, which [`Assembly::check`] is to look at.
-    pub(super) fn commit(&mut self, len: usize) {
-        self.buffer.commit(len);
-    }
-
-    /// Octets of text that were not checked.
-    #[inline]
-    pub(super) fn unchecked_bytes(&self) -> usize {
-        match self.kind {
-            MessageKind::Binary => 0,
-            MessageKind::Text => self.buffer.len() - self.checked,
-        }
-    }
-
-    /// Checks what is text and was not checked.
+    /// Counts `len` unmasked octets of the spare room as payload.
     ///
     /// # Errors
     /// As [`Assembly::append`].
-    pub(super) fn check(&mut self) -> Result<(), ProtocolError> {
-        if self.kind == MessageKind::Binary {
-            return Ok(());
+    pub(super) fn commit(&mut self, len: usize) -> Result<(), ProtocolError> {
+        let start = self.buffer.len();
+        self.buffer.commit(len);
+        match self.kind {
+            MessageKind::Binary => Ok(()),
+            MessageKind::Text => {
+                let chunk = self.buffer.filled().get(start..).unwrap_or_default();
+                self.utf8.push(chunk).map_err(|_| ProtocolError::InvalidUtf8)
+            }
         }
-        let unchecked = self.buffer.filled().get(self.checked..).unwrap_or_default();
-        self.checked += unchecked.len();
-        self.utf8.push(unchecked).map_err(|_| ProtocolError::InvalidUtf8)
     }
 
     /// The message's last octet is here.
@@ -138,13 +124,19 @@ impl Assembly {
     /// # Errors
     /// Text that ends inside a code point.
     pub(super) fn finish(&self) -> Result<(), ProtocolError> {
-        debug_assert!(self.unchecked_bytes() == 0, "a frame's end is not passed before");
         if self.utf8.is_complete() { Ok(()) } else { Err(ProtocolError::InvalidUtf8) }
     }
 
     /// Payload of the frame under way, or of the last one.
     pub(super) fn frame(&self) -> &[u8] {
         self.buffer.filled().get(self.frame_start..).unwrap_or_default()
+    }
+
+    fn check(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
+        match self.kind {
+            MessageKind::Binary => Ok(()),
+            MessageKind::Text => self.utf8.push(chunk).map_err(|_| ProtocolError::InvalidUtf8),
+        }
     }
 }
 
@@ -164,8 +156,7 @@ impl Sink for Inflated<'_> {
     }
 
     fn filled(&mut self, len: usize) -> Result<(), ProtocolError> {
-        self.message.commit(len);
-        self.message.check()?;
+        self.message.commit(len)?;
         let len = self.message.buffer.len() as u64;
         if len > self.max { Err(ProtocolError::MessageTooBig { len, max: self.max }) } else { Ok(()) }
     }

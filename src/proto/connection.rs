@@ -65,9 +65,6 @@ pub(super) enum Phase {
     Done(Shutdown),
 }
 
-/// A peer that pauses so long within a large text message has what came of it checked: it fails then, not at the message's end.
-pub(super) const CHECK_PAUSE: Duration = Duration::from_millis(20);
-
 /// An opening handshake that has not got its whole head.
 #[derive(Debug)]
 pub(super) struct Opening {
@@ -357,20 +354,11 @@ impl Connection {
             && !self.outbox.is_waiting()
             && timeouts.idle.is_none()
             && timeouts.ping.is_none()
-            && self.check_due().is_none()
         {
             // The most of them, most of the time.
             return None;
         }
-        let check = self.check_due().map(|at| (at, Wait::Idle));
-        [check, self.next_of_deadlines()].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    /// When text that came without being checked is to be, unless more of it comes before.
-    #[inline]
-    pub(super) fn check_due(&self) -> Option<Instant> {
-        let message = self.message.as_ref()?;
-        (message.unchecked_bytes() > 0).then(|| self.heard + CHECK_PAUSE)
+        self.next_of_deadlines()
     }
 
     #[inline(never)]

@@ -18,8 +18,6 @@ use super::{
 
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
-/// Text read so that waits to be checked, at most.
-const UNCHECKED_BYTES_MAX: usize = 1 << 20;
 
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
@@ -166,8 +164,7 @@ impl<'t> Turn<'t> {
         Some(message.spare(left.min(WINDOW_BYTES as u64) as usize))
     }
 
-    /// `len` octets were read into [`Turn::spare_payload`]. Text among them is checked with what follows: at the frame's end, once
-    /// 1 MiB waits, or when the peer pauses ([`Connection::next_deadline`]).
+    /// `len` octets were read into [`Turn::spare_payload`].
     pub fn filled_payload(&mut self, len: usize) {
         if len == 0 {
             return;
@@ -180,28 +177,17 @@ impl<'t> Turn<'t> {
         // The decoder is inside a payload, so it judges nothing, unmasks, and counts.
         let decoded = connection.decoder.decode(message.spare(len), &place);
         debug_assert!(matches!(&decoded, Ok(Some(chunk)) if chunk.at == (0..len)));
-        message.commit(len);
-        let ended = decoded.ok().flatten().filter(|chunk| chunk.ends).map(|chunk| chunk.header);
-        if ended.is_some() || message.unchecked_bytes() >= UNCHECKED_BYTES_MAX {
-            self.check_payload();
+        let outcome = message.commit(len);
+        if let (Ok(()), Ok(Some(chunk))) = (outcome, &decoded) {
+            self.landed = chunk.ends.then_some(chunk.header);
         }
-        if self.connection.message.is_some() {
-            self.landed = ended;
-        }
-    }
-
-    /// Checks text that was read straight into the message and waits for it.
-    fn check_payload(&mut self) {
-        if let Some(message) = &mut self.connection.message
-            && let Err(error) = message.check()
-        {
+        if let Err(error) = outcome {
             self.fail(error);
         }
     }
 
     /// The peer ended its side of TCP: nothing more will come. To be called when everything received is decoded.
     pub fn receive_eof(&mut self) {
-        self.check_payload();
         if !matches!(self.connection.phase, Phase::Done(_)) {
             self.connection.ended.get_or_insert_with(|| Box::new(Closure::Eof));
         }
@@ -224,9 +210,6 @@ impl<'t> Turn<'t> {
 
     /// Acts on the first wait that is over at the turn's time; there may be others.
     pub fn handle_timeout(&mut self) {
-        if self.connection.check_due().is_some_and(|at| self.now >= at) {
-            return self.check_payload();
-        }
         let Some((at, wait)) = self.connection.next_deadline() else { return };
         if self.now < at {
             return;

@@ -10,10 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    connection::{CHECK_PAUSE, Phase},
-    *,
-};
+use super::{connection::Phase, *};
 
 /// What a connection reported and sent.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -76,9 +73,7 @@ fn play(connection: &mut Connection, workspace: &mut Workspace, input: &[u8], cu
             drain(&mut turn, &mut played);
         }
     }
-    // The peer pauses: now everything has been looked at.
-    let mut turn = connection.turn(workspace, now + CHECK_PAUSE);
-    turn.handle_timeout();
+    let mut turn = connection.turn(workspace, now);
     loop {
         drain(&mut turn, &mut played);
         receive_all(&mut turn, &mut played);
