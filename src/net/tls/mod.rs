@@ -7,10 +7,13 @@ mod pem;
 mod stream;
 #[cfg(all(test, feature = "cli"))]
 mod tests;
+mod unsent;
 
 pub use config::{Trust, client_config, server_config, server_config_from_files};
 pub use pem::{TlsError, read_chain, read_key};
 pub use stream::TlsStream;
+
+use std::io::IoSlice;
 
 use engine::Outgoing;
 
@@ -65,4 +68,21 @@ impl Default for TlsScratch {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Up to `octets_max` octets in one piece: the caller's own slice where it is alone or long enough, else a copy.
+fn gather<'a>(bufs: &'a [IoSlice<'_>], octets_max: usize, staging: &'a mut Vec<u8>) -> &'a [u8] {
+    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
+    let Some(first) = filled.next() else { return &[] };
+    let second = filled.next();
+    if first.len() >= octets_max || second.is_none() {
+        return &first[..first.len().min(octets_max)];
+    }
+    staging.clear();
+    staging.extend_from_slice(first);
+    for buf in second.into_iter().chain(filled) {
+        let fits = buf.len().min(octets_max - staging.len());
+        staging.extend_from_slice(&buf[..fits]);
+    }
+    staging
 }

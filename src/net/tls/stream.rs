@@ -12,6 +12,8 @@ use super::{
     super::transport::{Read, Socket, shutdown_write},
     BURST_OCTETS_MAX, HELD_OCTETS_MAX, INCOMING_OCTETS, RECORD_OCTETS_MAX, RECORD_WIRE_OCTETS_MAX, TlsScratch,
     engine::{Engine, Outgoing, Stop},
+    gather,
+    unsent::Unsent,
 };
 
 /// One TLS connection over one socket, server or client.
@@ -25,13 +27,7 @@ pub struct TlsStream<S> {
     /// The end of a record's plaintext for which a reader's buffer was too short, and how much of it was read since.
     parked: Vec<u8>,
     parked_from: usize,
-    /// Ciphertext the socket did not take, or was not offered yet, and how much of it has left since.
-    unsent: Vec<u8>,
-    unsent_from: usize,
-    /// The socket was not offered `unsent` yet: it waits for what the turn will answer, to share a segment with it.
-    is_fresh: bool,
-    /// Octets the socket has taken, ever.
-    sent: u64,
+    unsent: Unsent,
 }
 
 /// Where our reading stands.
@@ -88,7 +84,7 @@ impl<S: Socket> TlsStream<S> {
         if let Stop::Failed(error) = stream.engine.pump(&mut [], &mut [], &mut Vec::new(), &mut hello).stop {
             return Err(rejected(error));
         }
-        stream.unsent = hello.filled().to_vec();
+        stream.unsent = Unsent::new(hello.filled().to_vec());
         Ok(stream)
     }
 
@@ -101,10 +97,7 @@ impl<S: Socket> TlsStream<S> {
             held: Vec::new(),
             parked: Vec::new(),
             parked_from: 0,
-            unsent: Vec::new(),
-            unsent_from: 0,
-            is_fresh: false,
-            sent: 0,
+            unsent: Unsent::default(),
         }
     }
 
@@ -175,10 +168,10 @@ impl<S: Socket> TlsStream<S> {
 
         if n > 0 && matches!(self.input, Input::Hungry | Input::Stalled) {
             // A ticket has somebody to travel with: what is answered to the plaintext.
-            self.keep(&mut scratch.outgoing);
+            self.unsent.keep(&mut scratch.outgoing);
             return Ok(read);
         }
-        let posted = self.post(&mut scratch.outgoing, false);
+        let posted = self.unsent.post(&mut self.socket, &mut scratch.outgoing, false);
         match (&self.input, posted) {
             // What came before a failure is delivered first, so that the cut of the stream changes nothing.
             (Input::Failed(_), _) if n > 0 => Ok(Read::Data { n, drained: false }),
@@ -213,7 +206,7 @@ impl<S: Socket> TlsStream<S> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let mut octets_max = BURST_OCTETS_MAX;
-        if self.wants_write() && !self.is_fresh {
+        if self.unsent.is_held_up() {
             if !self.flush()? {
                 return Ok(0);
             }
@@ -229,21 +222,19 @@ impl<S: Socket> TlsStream<S> {
         }
         let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
         match self.engine.encrypt(held, plain, outgoing) {
-            Ok(false) => self.post(outgoing, false).map(|()| 0),
+            Ok(false) => self.unsent.post(&mut self.socket, outgoing, false).map(|()| 0),
             Ok(true) => {
                 let ends = is_last && plain.len() == bufs.iter().map(|buf| buf.len()).sum::<usize>();
                 if ends {
-                    self.output = Output::Notified;
-                    // A connection that cannot say goodbye still gets its FIN.
-                    let _ = self.engine.close_notify(held, outgoing);
+                    self.say_goodbye(outgoing);
                 }
-                self.post(outgoing, ends).map(|()| plain.len())
+                self.unsent.post(&mut self.socket, outgoing, ends).map(|()| plain.len())
             }
             Err(error) => {
                 let failure = Failure::Tls(error);
                 let io_error = failure.to_io();
                 self.input = Input::Failed(failure);
-                let _ = self.post(outgoing, false); // best effort: the error that counts is the first
+                let _ = self.unsent.post(&mut self.socket, outgoing, false); // best effort: the error that counts is the first
                 Err(io_error)
             }
         }
@@ -254,22 +245,7 @@ impl<S: Socket> TlsStream<S> {
     /// # Errors
     /// What the kernel said.
     pub fn flush(&mut self) -> io::Result<bool> {
-        self.flush_then(false)
-    }
-
-    fn flush_then(&mut self, fin_follows: bool) -> io::Result<bool> {
-        self.is_fresh = false;
-        let sent = send_until_blocked(&mut self.socket, &self.unsent[self.unsent_from..], fin_follows)?;
-        self.unsent_from += sent;
-        self.sent += sent as u64;
-        if self.wants_write() {
-            return Ok(false);
-        }
-        if !self.unsent.is_empty() {
-            self.unsent = Vec::new();
-            self.unsent_from = 0;
-        }
-        Ok(true)
+        self.unsent.flush(&mut self.socket, false)
     }
 
     /// See [`Transport::close_write`](super::super::Transport::close_write). Before the handshake's end, and after a fatal alert, there
@@ -279,13 +255,8 @@ impl<S: Socket> TlsStream<S> {
     /// What the kernel said.
     pub fn close_write(&mut self, scratch: &mut TlsScratch) -> io::Result<bool> {
         if self.output == Output::Open {
-            self.output = Output::Notified;
-            if !matches!(self.input, Input::Failed(_)) {
-                let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
-                // A connection that cannot say goodbye still gets its FIN.
-                let _ = self.engine.close_notify(held, &mut scratch.outgoing);
-                self.post(&mut scratch.outgoing, true)?;
-            }
+            self.say_goodbye(&mut scratch.outgoing);
+            self.unsent.post(&mut self.socket, &mut scratch.outgoing, true)?;
         }
         if !self.flush()? {
             return Ok(false);
@@ -306,12 +277,12 @@ impl<S: Socket> TlsStream<S> {
 
     /// See [`Transport::wants_write`](super::super::Transport::wants_write).
     pub fn wants_write(&self) -> bool {
-        self.unsent_from < self.unsent.len()
+        self.unsent.is_waiting()
     }
 
     /// See [`Transport::ciphertext_sent`](super::super::Transport::ciphertext_sent).
     pub fn ciphertext_sent(&self) -> u64 {
-        self.sent
+        self.unsent.taken()
     }
 
     /// See [`Transport::is_handshaking`](super::super::Transport::is_handshaking).
@@ -372,32 +343,12 @@ impl<S: Socket> TlsStream<S> {
         }
     }
 
-    /// Sends what has been encoded, behind what still waits, and keeps what the socket does not take. `fin_follows` within the turn.
-    fn post(&mut self, outgoing: &mut Outgoing, fin_follows: bool) -> io::Result<()> {
-        let new = outgoing.filled();
-        if new.is_empty() && !self.is_fresh {
-            return Ok(());
-        }
-        if self.wants_write() {
-            self.keep(outgoing);
-            return self.flush_then(fin_follows).map(|_| ());
-        }
-        let posted = send_until_blocked(&mut self.socket, new, fin_follows).map(|sent| {
-            self.sent += sent as u64;
-            self.unsent = new[sent..].to_vec();
-            self.unsent_from = 0;
-        });
-        outgoing.clear(); // also after an error: the next connection finds the loop's buffer empty
-        posted
-    }
-
-    /// Puts what has been encoded behind what still waits.
-    fn keep(&mut self, outgoing: &mut Outgoing) {
-        let new = outgoing.filled();
-        if !new.is_empty() {
-            self.is_fresh |= !self.wants_write();
-            self.unsent.extend_from_slice(new);
-            outgoing.clear();
+    /// The close_notify, if the handshake is over and nothing has failed. Who can not say goodbye still gets its FIN.
+    fn say_goodbye(&mut self, outgoing: &mut Outgoing) {
+        self.output = Output::Notified;
+        if !matches!(self.input, Input::Failed(_)) {
+            let held = if matches!(self.input, Input::Hungry) { &mut self.held[..] } else { &mut [] };
+            let _ = self.engine.close_notify(held, outgoing);
         }
     }
 
@@ -432,35 +383,4 @@ impl Failure {
 
 fn rejected(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
-}
-
-/// Up to `octets_max` octets in one piece: the caller's own slice where it is alone or long enough, else a copy.
-fn gather<'a>(bufs: &'a [IoSlice<'_>], octets_max: usize, staging: &'a mut Vec<u8>) -> &'a [u8] {
-    let mut filled = bufs.iter().filter(|buf| !buf.is_empty());
-    let Some(first) = filled.next() else { return &[] };
-    let second = filled.next();
-    if first.len() >= octets_max || second.is_none() {
-        return &first[..first.len().min(octets_max)];
-    }
-    staging.clear();
-    staging.extend_from_slice(first);
-    for buf in second.into_iter().chain(filled) {
-        let fits = buf.len().min(octets_max - staging.len());
-        staging.extend_from_slice(&buf[..fits]);
-    }
-    staging
-}
-
-/// Only `WouldBlock` is a promise that an event will come, so a short send is followed by another.
-fn send_until_blocked<S: Socket>(socket: &mut S, octets: &[u8], fin_follows: bool) -> io::Result<usize> {
-    let mut sent = 0;
-    while sent < octets.len() {
-        let rest = &octets[sent..];
-        match if fin_follows { socket.send_last(rest) } else { socket.send(rest) } {
-            Ok(n) => sent += n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(sent)
 }

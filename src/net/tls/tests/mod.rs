@@ -164,6 +164,13 @@ impl Pair {
         }
     }
 
+    /// Our end, as the peer sees it: these words, then a close_notify.
+    fn ends_with(&mut self, words: &[u8]) {
+        self.wire_to_peer();
+        assert_eq!(self.peer_read, words);
+        assert_eq!(self.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+    }
+
     fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
         self.ours.write(&mut self.scratch, &[IoSlice::new(octets)])
     }

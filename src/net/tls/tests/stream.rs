@@ -121,9 +121,7 @@ fn the_last_octets_take_the_close_notify_along() {
         assert!(pair.ours.close_write(&mut pair.scratch).unwrap());
         assert_eq!(pair.ours.socket().sends, sends + 1);
         assert!(pair.ours.socket().outbound_fin);
-        pair.wire_to_peer();
-        assert_eq!(pair.peer_read, b"goodbye");
-        assert_eq!(pair.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+        pair.ends_with(b"goodbye");
     }
 }
 
@@ -140,9 +138,7 @@ fn last_octets_that_the_socket_takes_in_part_are_followed_by_one_close_notify() 
     assert!(pair.ours.close_write(&mut pair.scratch).unwrap());
     assert!(pair.ours.socket().outbound_fin);
     assert_eq!(pair.ours.socket().outbound.len() - before, (5 + 7 + 17) + (5 + 2 + 17), "a record and an alert");
-    pair.wire_to_peer();
-    assert_eq!(pair.peer_read, b"goodbye");
-    assert_eq!(pair.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+    pair.ends_with(b"goodbye");
 }
 
 #[test]
@@ -188,9 +184,7 @@ fn close_write_says_close_notify_once_and_then_fin() {
         assert_eq!(pair.ours.socket().outbound.len(), sent);
         assert_eq!(pair.write(b"more").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 
-        pair.wire_to_peer();
-        assert_eq!(pair.peer_read, b"last words");
-        assert_eq!(pair.peer.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end for the peer");
+        pair.ends_with(b"last words");
 
         // Our direction is closed, the peer's is not.
         pair.peer.writer().write_all(b"still here").unwrap();
