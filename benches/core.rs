@@ -7,6 +7,7 @@
 use std::{hint::black_box, sync::Arc, time::Instant};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wslab::proto::{
     Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, Utf8, WireHeader, Workspace,
     mask,
@@ -37,6 +38,26 @@ fn valid_text(len: usize) -> Vec<u8> {
     text
 }
 
+/// Texts of at most `len` octets, some MiB together, in which no word order is repeated: what is not ASCII stands where no branch
+/// predictor has learned it.
+fn prose(len: usize) -> Vec<Vec<u8>> {
+    const ASCII: [&str; 4] = ["lorem ", "ipsum dolor sit ", "amet, consectetur ", "in 2026 "];
+    const OTHERS: [&str; 4] = ["café ", "мир ", "世界 ", "🙂 "];
+    let mut random = StdRng::seed_from_u64(8);
+    let text = |_| {
+        let mut text = String::new();
+        loop {
+            let words = if random.random_ratio(5, 6) { ASCII } else { OTHERS };
+            let word = words[random.random_range(0..words.len())];
+            if text.len() + word.len() > len {
+                return text.into_bytes();
+            }
+            text.push_str(word);
+        }
+    };
+    (0..(4 << 20) / len).map(text).collect()
+}
+
 fn bench_mask(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("mask");
     for size in SIZES {
@@ -57,6 +78,17 @@ fn bench_utf8(criterion: &mut Criterion) {
                 bench.iter(|| Utf8::default().push(black_box(&payload)).unwrap());
             });
         }
+    }
+    for size in [4 << 10, 16 << 10, 1 << 20] {
+        let texts = prose(size);
+        let mut at = 0;
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("prose", size), |bench| {
+            bench.iter(|| {
+                at = (at + 1) % texts.len();
+                Utf8::default().push(black_box(&texts[at])).unwrap();
+            });
+        });
     }
 }
 

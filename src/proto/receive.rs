@@ -14,6 +14,7 @@ use super::{
     limits::Role,
     mask::{MaskKey, mask},
     turn::{Turn, Whole},
+    utf8::is_utf8,
     workspace::{Direction, Workspace},
 };
 
@@ -45,7 +46,7 @@ impl Turn<'_> {
         }
         let payload = input.get_mut(header..header + len)?;
         mask(key, payload);
-        if kind == MessageKind::Text && simdutf8::basic::from_utf8(payload).is_err() {
+        if kind == MessageKind::Text && !is_utf8(payload) {
             workspace.input.start += header + len;
             self.fail(ProtocolError::InvalidUtf8);
             return None;
@@ -139,7 +140,7 @@ impl Turn<'_> {
         let payload = self.workspace.window.get(at.clone()).unwrap_or_default();
         let is_whole = chunk.begins && chunk.ends && chunk.header.fin && self.connection.message.is_none();
         if is_whole && !chunk.header.compressed {
-            let is_text = kind == MessageKind::Binary || simdutf8::basic::from_utf8(payload).is_ok();
+            let is_text = kind == MessageKind::Binary || is_utf8(payload);
             tap_in(self.workspace, &chunk.header, at.clone());
             if !is_text {
                 self.fail(ProtocolError::InvalidUtf8);

@@ -1,6 +1,24 @@
 //! Incremental UTF-8 validation (RFC 3629, RFC 6455 §8.1): text in chunks of any size, failing at the first octet
 //! that no valid continuation can follow. Holds at most three octets of an unfinished code point.
 
+#[cfg(target_arch = "x86_64")]
+mod blocks;
+
+/// From how many octets on a text is looked at by blocks: below, little is mispredicted.
+const BLOCKS_BYTES_MIN: usize = 1 << 10;
+
+/// Whether all octets together are UTF-8, no code point unfinished at the end.
+#[inline]
+pub(super) fn is_utf8(octets: &[u8]) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if octets.len() >= BLOCKS_BYTES_MIN
+        && let Some(are) = blocks::are_utf8(octets)
+    {
+        return are;
+    }
+    simdutf8::basic::from_utf8(octets).is_ok()
+}
+
 /// The octets are not UTF-8, whatever may follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidUtf8;
@@ -32,7 +50,9 @@ impl Utf8 {
         }
         // Up to a border between code points, whatever is wrong is wrong for good: no need to know where.
         let (whole, tail) = octets.split_at(octets.len() - unfinished(octets));
-        simdutf8::basic::from_utf8(whole).map_err(|_| InvalidUtf8)?;
+        if !is_utf8(whole) {
+            return Err(InvalidUtf8);
+        }
         tail.iter().try_for_each(|&next| self.resume(next))
     }
 
