@@ -7,14 +7,13 @@ use super::{
     assembler::MessageKind,
     close::{CONTROL_BYTES_MAX, CloseCode, CloseFrame, REASON_BYTES_MAX},
     connection::{Connection, Phase},
-    deflate::Codecs,
     frame::{FrameHeader, Opcode},
     limits::Role,
     mask::{MaskKey, mask},
     outbox::Lanes,
     pool::{Buffer, HEADROOM},
-    wire::{HEADER_BYTES_MAX, LEN_SHORT_MAX, WireHeader},
-    workspace::{Direction, FrameTap, MaskKeys},
+    wire::{HEADER_BYTES_MAX, WireHeader},
+    workspace::{Direction, MaskKeys, Means},
 };
 
 /// An assembled answer up to this size is copied behind others; a larger one is queued as it is.
@@ -34,15 +33,15 @@ pub struct Message<'t> {
 
 #[derive(Debug)]
 enum Body<'t> {
-    /// A message that arrived whole: `octets[payload..]`, behind room that its own header took. `octets` begins at `base` of the window.
-    Window { octets: &'t mut [u8], base: usize, payload: usize },
+    /// A message that arrived whole: `octets[header..]`, behind room for our header. It lies right behind the sender's window.
+    Window { octets: &'t mut [u8], header: usize },
     /// A message that came in parts.
     Assembled(&'t mut Buffer),
 }
 
 impl<'t> Message<'t> {
-    pub(super) fn in_window(kind: MessageKind, octets: &'t mut [u8], base: usize, payload: usize) -> Self {
-        Message { kind, body: Body::Window { octets, base, payload } }
+    pub(super) fn in_window(kind: MessageKind, octets: &'t mut [u8], header: usize) -> Self {
+        Message { kind, body: Body::Window { octets, header } }
     }
 
     pub(super) fn assembled(kind: MessageKind, buffer: &'t mut Buffer) -> Self {
@@ -59,7 +58,7 @@ impl<'t> Message<'t> {
     #[inline]
     pub fn payload(&self) -> &[u8] {
         match &self.body {
-            Body::Window { octets, payload, .. } => octets.get(*payload..).unwrap_or_default(),
+            Body::Window { octets, header } => octets.get(*header..).unwrap_or_default(),
             Body::Assembled(buffer) => buffer.filled(),
         }
     }
@@ -67,7 +66,7 @@ impl<'t> Message<'t> {
     /// The payload, to change before it is sent back. Text must stay UTF-8: the peer fails the connection otherwise.
     pub fn payload_mut(&mut self) -> &mut [u8] {
         match &mut self.body {
-            Body::Window { octets, payload, .. } => octets.get_mut(*payload..).unwrap_or_default(),
+            Body::Window { octets, header } => octets.get_mut(*header..).unwrap_or_default(),
             Body::Assembled(buffer) => buffer.filled_mut(),
         }
     }
@@ -99,11 +98,9 @@ pub enum SendError {
 pub struct Sender<'t> {
     pub(super) connection: &'t mut Connection,
     pub(super) lanes: &'t mut Lanes,
+    pub(super) means: &'t mut Means,
     /// The loop's window as far as it holds answers.
     pub(super) window: &'t [u8],
-    pub(super) codecs: &'t mut Codecs,
-    pub(super) tap: &'t mut Option<Box<dyn FrameTap>>,
-    pub(super) mask_keys: &'t mut Option<MaskKeys>,
     pub(super) now: Instant,
 }
 
@@ -125,9 +122,9 @@ impl Sender<'_> {
     #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
         match message {
-            Message { kind, body: Body::Window { octets, base, payload } } if self.replies_in_place() => {
+            Message { kind, body: Body::Window { octets, header } } if self.replies_in_place() => {
                 self.lanes.flow.messages_sent += 1;
-                self.reply_in_place(kind.opcode(), octets, base, payload);
+                self.reply_in_place(kind.opcode(), octets, header);
                 Ok(())
             }
             message => self.reply_otherwise(message),
@@ -140,7 +137,7 @@ impl Sender<'_> {
         matches!(self.connection.phase, Phase::Open)
             && self.connection.role == Role::Server
             && self.connection.codec.is_none()
-            && self.tap.is_none()
+            && self.means.tap.is_none()
             && self.lanes.run_is_last()
     }
 
@@ -156,13 +153,11 @@ impl Sender<'_> {
         }
         self.tap(opcode, message.payload());
         match message.body {
-            Body::Window { octets, base, payload }
-                if self.connection.role == Role::Server && self.lanes.run_is_last() =>
-            {
-                self.reply_in_place(opcode, octets, base, payload);
+            Body::Window { octets, header } if self.connection.role == Role::Server && self.lanes.run_is_last() => {
+                self.reply_in_place(opcode, octets, header);
             }
             Body::Assembled(buffer) if buffer.len() > COPIED_BYTES_MAX => self.reply_by_handing_over(opcode, buffer),
-            Body::Window { octets, payload, .. } => self.copy(opcode, octets.get(payload..).unwrap_or_default()),
+            Body::Window { octets, header } => self.copy(opcode, octets.get(header..).unwrap_or_default()),
             Body::Assembled(buffer) => self.copy(opcode, buffer.filled()),
         }
         Ok(())
@@ -193,16 +188,16 @@ impl Sender<'_> {
         self.lanes.flow.messages_sent += 1;
         let opcode = kind.opcode();
         let codec = self.connection.codec.as_mut().filter(|_| payload.len() <= COMPRESSED_BYTES_MAX);
-        let compressed = codec.and_then(|codec| codec.deflate(self.codecs, payload));
+        let compressed = codec.and_then(|codec| codec.deflate(&mut self.means.codecs, payload));
         // RFC 7692 §6: RSV1 stands on the first frame only.
         let (octets, rsv) = compressed.map_or((payload, 0), |compressed| (compressed, 0b100));
         let (mut opcode, mut rsv, mut rest) = (opcode, rsv, octets);
         loop {
             let (part, behind) = rest.split_at(frame_bytes.max(1).min(rest.len()));
-            let key = mask_key(self.connection.role, self.mask_keys);
+            let key = mask_key(self.connection.role, &mut self.means.mask_keys);
             let header = WireHeader::new(behind.is_empty(), rsv, opcode as u8, key, part.len() as u64);
             append_frame(&mut self.lanes.spill, &header, part);
-            if let Some(tap) = &mut *self.tap {
+            if let Some(tap) = &mut self.means.tap {
                 let (fin, compressed) = (header.fin, rsv != 0);
                 tap.frame(Direction::Out, &FrameHeader { fin, compressed, opcode, len: header.len, mask: key }, part);
             }
@@ -293,11 +288,11 @@ impl Sender<'_> {
             return false;
         }
         let Some(codec) = &mut self.connection.codec else { return false };
-        let Some(compressed) = codec.deflate(self.codecs, payload) else { return false };
-        let key = mask_key(self.connection.role, self.mask_keys);
+        let Some(compressed) = codec.deflate(&mut self.means.codecs, payload) else { return false };
+        let key = mask_key(self.connection.role, &mut self.means.mask_keys);
         let header = WireHeader::new(true, 0b100, opcode as u8, key, compressed.len() as u64);
         append_frame(&mut self.lanes.spill, &header, compressed);
-        if let Some(tap) = &mut *self.tap {
+        if let Some(tap) = &mut self.means.tap {
             let header = FrameHeader { fin: true, compressed: true, opcode, len: header.len, mask: key };
             tap.frame(Direction::Out, &header, payload);
         }
@@ -312,40 +307,32 @@ impl Sender<'_> {
             return Err(SendError::Illegal);
         }
         self.tap(opcode, payload);
-        let key = mask_key(self.connection.role, self.mask_keys);
+        let key = mask_key(self.connection.role, &mut self.means.mask_keys);
         let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
         append_frame(&mut self.lanes.control, &header, payload);
         Ok(())
     }
 
     #[inline(always)]
-    fn reply_in_place(&mut self, opcode: Opcode, octets: &mut [u8], base: usize, payload: usize) {
-        let len = octets.len() - payload;
-        // A header of two octets is what nearly all have.
-        let is_short = len <= usize::from(LEN_SHORT_MAX);
-        let size = if is_short { 2 } else { WireHeader::new(true, 0, 0, None, len as u64).size() };
-        let run = &mut self.lanes.run;
-        let is_first = run.start == run.end;
-        debug_assert!(size <= payload && (is_first || run.end == base));
-        // First of its run: the payload stays where it is.
-        let start = if is_first { payload - size } else { 0 };
-        if is_first {
-            run.start = base + start;
-        } else {
-            octets.copy_within(payload.., size);
+    fn reply_in_place(&mut self, opcode: Opcode, octets: &mut [u8], header: usize) {
+        let (run, begins) = (&mut self.lanes.run, self.window.len());
+        debug_assert!(run.start == run.end || run.end == begins);
+        if run.start == run.end {
+            run.start = begins;
         }
-        run.end = base + start + size + len;
-        let first = 0x80 | opcode as u8;
-        match octets.get_mut(start..) {
-            Some([octet, second, ..]) if is_short => (*octet, *second) = (first, len as u8),
-            room => {
-                WireHeader::new(true, 0, opcode as u8, None, len as u64).emit(room.unwrap_or_default());
+        run.end = begins + octets.len();
+        let (first, len) = (0x80 | opcode as u8, octets.len() - header);
+        match octets {
+            // What nearly all have.
+            [octet, second, ..] if header == 2 => (*octet, *second) = (first, len as u8),
+            octets => {
+                WireHeader::new(true, 0, opcode as u8, None, len as u64).emit(octets);
             }
         }
     }
 
     fn reply_by_handing_over(&mut self, opcode: Opcode, buffer: &mut Buffer) {
-        let key = mask_key(self.connection.role, self.mask_keys);
+        let key = mask_key(self.connection.role, &mut self.means.mask_keys);
         let mut buffer = std::mem::take(buffer);
         let header = WireHeader::new(true, 0, opcode as u8, key, buffer.len() as u64);
         if let Some(key) = key {
@@ -359,14 +346,14 @@ impl Sender<'_> {
     }
 
     fn copy(&mut self, opcode: Opcode, payload: &[u8]) {
-        let key = mask_key(self.connection.role, self.mask_keys);
+        let key = mask_key(self.connection.role, &mut self.means.mask_keys);
         let header = WireHeader::new(true, 0, opcode as u8, key, payload.len() as u64);
         append_frame(&mut self.lanes.spill, &header, payload);
     }
 
     #[inline]
     fn tap(&mut self, opcode: Opcode, payload: &[u8]) {
-        if let Some(tap) = &mut *self.tap {
+        if let Some(tap) = &mut self.means.tap {
             let header = FrameHeader { fin: true, compressed: false, opcode, len: payload.len() as u64, mask: None };
             tap.frame(Direction::Out, &header, payload);
         }

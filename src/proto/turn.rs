@@ -1,9 +1,8 @@
 //! A connection's turn at the loop's workspace: octets in, events out, answers in, octets to send out.
 
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
 use super::{
-    assembler::MessageKind,
     close::{CloseCode, CloseFrame},
     connection::{Closure, Connection, Phase, Shutdown, Wait},
     frame::{FrameHeader, Place},
@@ -11,7 +10,7 @@ use super::{
     limits::Role,
     outbox::Slices,
     pool::HEADROOM,
-    receive::Step,
+    receive::{Placed, Step},
     sender::{Message, Sender},
     workspace::{WINDOW_BYTES, Workspace},
 };
@@ -79,7 +78,7 @@ impl Whole {
             || connection.paused
             || connection.ended.is_some()
             || workspace.message.is_some()
-            || workspace.tap.is_some()
+            || workspace.means.tap.is_some()
             || queued >= limits.queue_high_bytes
         {
             return Self::NONE;
@@ -284,8 +283,8 @@ impl<'t> Turn<'t> {
     #[inline]
     pub fn receive(&mut self) -> Option<Received<'_>> {
         match self.next_whole() {
-            Some((kind, at)) => {
-                let (message, sender) = self.whole(kind, at);
+            Some(placed) => {
+                let (message, sender) = self.whole(placed);
                 Some(Received { event: Event::Message(message), sender })
             }
             None => self.receive_other(),
@@ -296,23 +295,20 @@ impl<'t> Turn<'t> {
     /// just the same, and takes half as many instructions more.
     #[inline(always)]
     pub fn receive_whole(&mut self) -> Option<(Message<'_>, Sender<'_>)> {
-        let (kind, at) = self.next_whole()?;
-        Some(self.whole(kind, at))
+        let placed = self.next_whole()?;
+        Some(self.whole(placed))
     }
 
-    /// A message that arrived whole, at this range of the window.
     #[inline(always)]
-    fn whole(&mut self, kind: MessageKind, at: Range<usize>) -> (Message<'_>, Sender<'_>) {
-        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
+    fn whole(&mut self, placed: Placed) -> (Message<'_>, Sender<'_>) {
+        let Placed { kind, header, at } = placed;
+        let Workspace { window, lanes, means, .. } = &mut *self.workspace;
         lanes.flow.messages_received += 1;
         // The answers so far and the message lie in the same window, in this order.
-        let base = if lanes.run.start == lanes.run.end { at.start - HEADROOM } else { lanes.run.end };
-        let (answers, rest) = window.split_at_mut(base);
-        let octets = rest.get_mut(..at.end - base).unwrap_or_default();
-        let message = Message::in_window(kind, octets, base, at.start - base);
-        let sender =
-            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
-        (message, sender)
+        let (answers, rest) = window.split_at_mut(at.start - header);
+        let octets = rest.get_mut(..header + at.len()).unwrap_or_default();
+        let message = Message::in_window(kind, octets, header);
+        (message, Sender { connection: self.connection, lanes, means, window: answers, now: self.now })
     }
 
     /// The next event, where [`Turn::receive_whole`] has just found none.
@@ -327,12 +323,13 @@ impl<'t> Turn<'t> {
         self.whole = if self.inflated == 0 { Whole::judge(self.connection, self.workspace) } else { Whole::NONE };
         let step = match step? {
             Step::Whole(kind, at) => {
-                let (message, sender) = self.whole(kind, at);
+                let placed = self.place(kind, at);
+                let (message, sender) = self.whole(placed);
                 return Some(Received { event: Event::Message(message), sender });
             }
             step => step,
         };
-        let Workspace { window: answers, lanes, codecs, tap, mask_keys, message, pong, .. } = &mut *self.workspace;
+        let Workspace { window: answers, lanes, means, message, pong, .. } = &mut *self.workspace;
         let event = match step {
             Step::Whole(..) => return None, // dealt with above
             Step::Assembled => {
@@ -344,16 +341,15 @@ impl<'t> Turn<'t> {
             Step::Open(opened) => Event::Open(opened),
             Step::Close(closure) => Event::Close(closure),
         };
-        let sender =
-            Sender { connection: self.connection, lanes, window: answers, codecs, tap, mask_keys, now: self.now };
+        let sender = Sender { connection: self.connection, lanes, means, window: answers, now: self.now };
         Some(Received { event, sender })
     }
 
     /// The means to send without having received.
     #[inline]
     pub fn sender(&mut self) -> Sender<'_> {
-        let Workspace { window, lanes, codecs, tap, mask_keys, .. } = &mut *self.workspace;
-        Sender { connection: self.connection, lanes, window, codecs, tap, mask_keys, now: self.now }
+        let Workspace { window, lanes, means, .. } = &mut *self.workspace;
+        Sender { connection: self.connection, lanes, means, window, now: self.now }
     }
 
     /// Whether [`Turn::receive`] has anything to look at: octets, or the end of the connection to report.

@@ -58,17 +58,23 @@ pub struct Workspace {
     pub(super) input: Range<usize>,
     pub(super) lanes: Lanes,
     pub(super) pool: Pool,
-    pub(super) codecs: Codecs,
+    pub(super) means: Means,
     /// The assembled message that was reported last.
     pub(super) message: Option<Box<Assembly>>,
     /// The payload of the Pong that was reported last.
     pub(super) pong: Vec<u8>,
-    pub(super) tap: Option<Box<dyn FrameTap>>,
-    pub(super) mask_keys: Option<MaskKeys>,
     /// One turn's share of inflating.
     pub(super) inflated_bytes_max: usize,
     pub(super) date: String,
     date_secs: u64,
+}
+
+/// What sending takes beside lanes.
+#[derive(Default)]
+pub(super) struct Means {
+    pub(super) codecs: Codecs,
+    pub(super) tap: Option<Box<dyn FrameTap>>,
+    pub(super) mask_keys: Option<MaskKeys>,
 }
 
 impl std::fmt::Debug for Workspace {
@@ -91,11 +97,9 @@ impl Workspace {
             input: HEADROOM..HEADROOM,
             lanes: Lanes::default(),
             pool: Pool::default(),
-            codecs: Codecs::default(),
+            means: Means::default(),
             message: None,
             pong: Vec::new(),
-            tap: None,
-            mask_keys: None,
             inflated_bytes_max: INFLATED_BYTES_MAX,
             date: String::new(),
             date_secs: 0,
@@ -104,12 +108,12 @@ impl Workspace {
 
     /// A workspace that can mask, for connections of either role.
     pub fn with_mask_keys(keys: MaskKeys) -> Self {
-        Workspace { mask_keys: Some(keys), ..Workspace::new() }
+        Workspace { means: Means { mask_keys: Some(keys), ..Means::default() }, ..Workspace::new() }
     }
 
     /// Watches every frame of every connection from now on.
     pub fn watch(&mut self, tap: Box<dyn FrameTap>) {
-        self.tap = Some(tap);
+        self.means.tap = Some(tap);
     }
 
     /// From now on a turn stops decoding once its compressed messages have inflated to so many octets ([`INFLATED_BYTES_MAX`]
@@ -163,7 +167,7 @@ impl Workspace {
 
     /// Heap octets held: window, answers, pooled buffers, compressors.
     pub fn memory_bytes(&self) -> usize {
-        self.window.len() + self.lanes.memory_bytes() + self.pool.memory_bytes() + self.codecs.memory_bytes()
+        self.window.len() + self.lanes.memory_bytes() + self.pool.memory_bytes() + self.means.codecs.memory_bytes()
     }
 
     /// Gives pooled message buffers back to the system.
