@@ -52,6 +52,7 @@ class Samples(unittest.TestCase):
     def test_functions_have_their_group(self):
         rows = [
             ("simdutf8::implementation::x86::avx2::validate_utf8_basic", "UTF-8"),
+            ("<fearless_simd::generated::avx2::Avx2 as fearless_simd::generated::simd_trait::Simd>::vectorize::vectorize_avx2", "UTF-8"),
             ("<wslab::proto::turn::Turn as core::ops::drop::Drop>::drop", "decoding and answering"),
             ("wslab::session::pump::deliver", "pump"),
             ("wslab::server::event_loop::Loop<K,H>::turn", "the loop"),

@@ -24,7 +24,7 @@ const COMPRESSED_BYTES_MAX: usize = 1 << 20;
 /// Ping frames of ours that may wait at once, in octets.
 const PINGS_BYTES_MAX: usize = 4 << 10;
 
-/// A whole message, where it was received. [`Sender::reply`] sends it back from there.
+/// A whole message, where its echo would be sent from: [`Sender::reply`] of the same event only adds the header.
 #[derive(Debug)]
 pub struct Message<'t> {
     kind: MessageKind,
@@ -33,7 +33,7 @@ pub struct Message<'t> {
 
 #[derive(Debug)]
 enum Body<'t> {
-    /// A message that arrived whole: `octets[header..]`, behind room for our header. It lies right behind the sender's window.
+    /// A message that arrived whole: `octets[header..]`, behind room for a server's header. It lies right behind its sender's window.
     Window { octets: &'t mut [u8], header: usize },
     /// A message that came in parts.
     Assembled(&'t mut Buffer),
@@ -99,7 +99,7 @@ pub struct Sender<'t> {
     pub(super) connection: &'t mut Connection,
     pub(super) lanes: &'t mut Lanes,
     pub(super) means: &'t mut Means,
-    /// The loop's window as far as it holds answers.
+    /// The loop's window up to the message and the room for a server's header before it; all of it where there is no such message.
     pub(super) window: &'t [u8],
     pub(super) now: Instant,
 }
@@ -114,15 +114,15 @@ impl std::fmt::Debug for Sender<'_> {
 }
 
 impl Sender<'_> {
-    /// Sends the message back, with what [`Message::payload_mut`] made of it. As a server this needs no copy: our header is
-    /// four octets shorter than the peer's and fits into its place.
+    /// Sends the message back, with what [`Message::payload_mut`] made of it. As a server this needs no copy: the message lies where
+    /// it is sent from. A message of another connection, or of another event, is copied.
     ///
     /// # Errors
     /// [`SendError::Closing`]. Never [`SendError::Full`]: decoding stops before the queue is full.
     #[inline(always)]
     pub fn reply(&mut self, message: Message<'_>) -> Result<(), SendError> {
         match message {
-            Message { kind, body: Body::Window { octets, header } } if self.replies_in_place() => {
+            Message { kind, body: Body::Window { octets, header } } if self.replies_in_place(octets) => {
                 self.lanes.flow.messages_sent += 1;
                 self.reply_in_place(kind.opcode(), octets, header);
                 Ok(())
@@ -133,12 +133,19 @@ impl Sender<'_> {
 
     /// Whether an answer can be made where the message lies, and nothing else is to be done with it: so it nearly always is.
     #[inline(always)]
-    fn replies_in_place(&self) -> bool {
+    fn replies_in_place(&self, octets: &[u8]) -> bool {
         matches!(self.connection.phase, Phase::Open)
-            && self.connection.role == Role::Server
             && self.connection.codec.is_none()
             && self.means.tap.is_none()
+            && self.may_lie_in_place(octets)
+    }
+
+    /// Whether this server's run of answers can go on with the message: it is the one that came with this sender.
+    #[inline(always)]
+    fn may_lie_in_place(&self, octets: &[u8]) -> bool {
+        self.connection.role == Role::Server
             && self.lanes.run_is_last()
+            && std::ptr::eq(self.window.as_ptr_range().end, octets.as_ptr())
     }
 
     #[inline(never)]
@@ -153,7 +160,7 @@ impl Sender<'_> {
         }
         self.tap(opcode, message.payload());
         match message.body {
-            Body::Window { octets, header } if self.connection.role == Role::Server && self.lanes.run_is_last() => {
+            Body::Window { octets, header } if self.may_lie_in_place(octets) => {
                 self.reply_in_place(opcode, octets, header);
             }
             Body::Assembled(buffer) if buffer.len() > COPIED_BYTES_MAX => self.reply_by_handing_over(opcode, buffer),

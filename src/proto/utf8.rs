@@ -4,17 +4,14 @@
 #[cfg(target_arch = "x86_64")]
 mod blocks;
 
-/// From how many octets on a text is looked at by blocks: below, little is mispredicted.
-const BLOCKS_BYTES_MIN: usize = 1 << 10;
-
 /// Whether all octets together are UTF-8, no code point unfinished at the end.
 #[inline]
 pub(super) fn is_utf8(octets: &[u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if octets.len() >= BLOCKS_BYTES_MIN
-        && let Some(are) = blocks::are_utf8(octets)
+    if octets.len() >= blocks::TEXT_BYTES_MIN
+        && let Some(is_utf8) = blocks::are_utf8(octets)
     {
-        return are;
+        return is_utf8;
     }
     simdutf8::basic::from_utf8(octets).is_ok()
 }
@@ -127,6 +124,19 @@ mod tests {
         for octets in [&b"\xf4\x8f\xbf\xbf"[..], b"\xed\x9f\xbf", b"\xee\x80\x80", b"\xef\xbf\xbe", b"\xc2\x80", b"\0"]
         {
             assert_eq!(fails_at(octets), None, "{octets:x?}");
+        }
+    }
+
+    #[test]
+    fn a_bad_octet_is_found_in_a_text_of_any_length() {
+        for len in [1, 100, 1023, 1024, 1025, 5000] {
+            let mut text = vec![b'a'; len];
+            assert!(is_utf8(&text), "{len} octets");
+            for at in [0, len / 2, len - 1] {
+                text[at] = 0xff;
+                assert!(!is_utf8(&text) && Utf8::default().push(&text).is_err(), "{len} octets, at {at}");
+                text[at] = b'a';
+            }
         }
     }
 

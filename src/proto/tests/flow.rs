@@ -121,3 +121,29 @@ fn a_keep_alive_ping_that_crosses_the_high_water_mark_loses_no_message_end() {
     let received = turn.receive().unwrap();
     assert!(matches!(received.event, Event::Message(message) if message.payload() == [7; 20_000]));
 }
+
+#[test]
+fn a_message_can_be_sent_on_by_another_connection() {
+    let now = Instant::now();
+    let (mut here, mut there) = (Workspace::new(), Workspace::new());
+    let mut from = opened(Role::Server, Settings::default(), now);
+    let mut to = opened(Role::Server, Settings::default(), now);
+    let mut received = from.turn(&mut here, now);
+    let input = [masked(0x82, b"stays"), masked(0x81, b"goes on"), masked(0x82, b"stays too")].concat();
+    received.spare()[..input.len()].copy_from_slice(&input);
+    received.filled(input.len());
+    let mut others = to.turn(&mut there, now);
+    others.sender().binary(b"before").unwrap();
+    let (mut at_home, mut abroad) = (Played::default(), Played::default());
+    while let Some((message, mut sender)) = received.receive_whole() {
+        if message.kind() == MessageKind::Text {
+            others.sender().reply(message).unwrap();
+        } else {
+            sender.reply(message).unwrap();
+        }
+    }
+    drain(&mut received, &mut at_home);
+    drain(&mut others, &mut abroad);
+    assert_eq!(hex(&at_home.wire), hex(&[plain(0x82, b"stays"), plain(0x82, b"stays too")].concat()));
+    assert_eq!(hex(&abroad.wire), hex(&[plain(0x82, b"before"), plain(0x81, b"goes on")].concat()));
+}

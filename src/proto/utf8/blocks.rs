@@ -1,11 +1,14 @@
 //! Whether octets are UTF-8, for text of some length, where the CPU has AVX2. What is ASCII and what is not is asked of all blocks
 //! first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
-//! wherever the two alternate, and of text in most languages that is half of the time (`cargo bench --bench core utf8`).
+//! wherever the two alternate, as they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
 //!
 //! The check of a block looks up what three halves of two neighbouring octets allow (J. Keiser, D. Lemire: Validating UTF-8 In Less
 //! Than One Instruction Per Byte, 2021), without a table that is written down: it follows from [`BREACHES`].
 
 use fearless_simd::{Level, Simd, prelude::*};
+
+/// From how many octets on this is the faster way: below, little is mispredicted.
+pub(super) const TEXT_BYTES_MIN: usize = 1 << 10;
 
 const BLOCK: usize = 64;
 /// A code point's octets before its last: what a block's first octets may depend on.
@@ -44,7 +47,7 @@ fn check<S: Simd>(simd: S, octets: &[u8]) -> bool {
             found |= breaches(simd, window);
             open |= u64::from(is_open(window)) << at;
         }
-        // What a block leaves open, the next must go on with; one that is not ASCII has been asked.
+        // What a block leaves open, the next must go on with; one that is not ASCII was visited, and has looked back.
         let last = group.len() - 1;
         is_cut_off |= (open << 1 | was_open) & !others & (u64::MAX >> (63 - last));
         was_open = open >> last & 1;
@@ -56,7 +59,7 @@ fn check<S: Simd>(simd: S, octets: &[u8]) -> bool {
     is_cut_off == 0 && !found.simd_gt(0).any_true()
 }
 
-/// The block that begins there; `edge`, with zeros where the text does not reach, if it lies at one.
+/// The block that begins there, or, where the text does not reach far enough on both sides, a copy in `edge` with zeros.
 #[inline(always)]
 fn window<'a>(octets: &'a [u8], begins: usize, edge: &'a mut Window) -> &'a Window {
     if let Some(whole) = begins.checked_sub(BEFORE).and_then(|from| octets.get(from..)?.first_chunk()) {

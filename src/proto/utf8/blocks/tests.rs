@@ -10,8 +10,22 @@ fn check(octets: &[u8]) {
     }
 }
 
-/// Places for a few octets: at both ends, at borders of vectors, blocks and groups of blocks, and at the end of the text.
-const PLACES: [usize; 9] = [0, 1, 30, 61, 62, 63, 64 * 64 - 3, 64 * 64 - 2, 64 * 65 - 1];
+/// Places for a few octets: at both ends, at borders of vectors, blocks and groups of blocks, and cut off by the text's end.
+const PLACES: [usize; 13] = [
+    0,
+    1,
+    30,
+    61,
+    62,
+    63,
+    64 * 64 - 3,
+    64 * 64 - 2,
+    64 * 64 - 1,
+    64 * 65 - 1,
+    TEXT_LEN - 3,
+    TEXT_LEN - 2,
+    TEXT_LEN - 1,
+];
 const TEXT_LEN: usize = 64 * 65 + 3;
 
 /// Octets that differ in what they allow behind them, and all high halves that the later ones may have.
