@@ -7,8 +7,8 @@
 
 use fearless_simd::{Level, Simd, prelude::*};
 
-/// From how many octets on this is the faster way: below, little is mispredicted.
-pub(super) const TEXT_BYTES_MIN: usize = 1 << 10;
+/// From how many octets on this is the faster way, or as fast: in 1 KiB of Cyrillic it takes 75 ns where simdutf8 takes 52 (`core`, `utf8`).
+pub(super) const TEXT_BYTES_MIN: usize = 4 << 10;
 
 const BLOCK: usize = 64;
 /// A code point's octets before its last: what a block's first octets may depend on.
