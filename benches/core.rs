@@ -79,7 +79,7 @@ fn bench_utf8(criterion: &mut Criterion) {
             });
         }
     }
-    for size in [4 << 10, 16 << 10, 1 << 20] {
+    for size in [8 << 10, 16 << 10, 1 << 20] {
         let texts = prose(size);
         let mut at = 0;
         group.throughput(Throughput::Bytes(size as u64));

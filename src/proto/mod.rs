@@ -20,6 +20,7 @@ mod receive;
 mod sender;
 mod turn;
 mod utf8;
+mod whole;
 mod wire;
 mod workspace;
 

@@ -12,20 +12,10 @@ use super::{
     frame::{FrameHeader, Opcode, Place},
     handshake::{Opened, Refusal, server},
     limits::Role,
-    mask::{MaskKey, mask, mask_to_front},
-    outbox::Lanes,
-    turn::{Turn, Whole},
+    turn::Turn,
     utf8::is_utf8,
-    wire::{LEN_SHORT_MAX, WireHeader},
     workspace::{Direction, Workspace},
 };
-
-/// A message that arrived whole: where in the window it lies, with room for a server's header of so many octets right before it.
-pub(super) struct Placed {
-    pub(super) kind: MessageKind,
-    pub(super) header: usize,
-    pub(super) at: Range<usize>,
-}
 
 /// An event that borrows nothing yet.
 pub(super) enum Step {
@@ -40,57 +30,6 @@ pub(super) enum Step {
 }
 
 impl Turn<'_> {
-    /// What nearly every message is: one unfragmented masked frame that is whole in the window, between frames of a server's
-    /// open connection. It is unmasked to where its echo would lie. Everything else, the illegal included, is [`Turn::step`]'s, which judges octet by octet; that both
-    /// see the same is the chop-independence law's to prove. 7 ns a 64-octet echo instead of 39 (`core`, pipelined).
-    #[inline(always)]
-    pub(super) fn next_whole(&mut self) -> Option<Placed> {
-        let Turn { connection, workspace, whole, landed, inflated, .. } = self;
-        let start = workspace.input.start;
-        let input = workspace.window.get_mut(start..workspace.input.end)?;
-        let (kind, header, len, key) = whole_message(input)?;
-        let is_open = matches!(connection.phase, Phase::Open);
-        if !is_open || len as u64 >= whole.len_end || workspace.lanes.len() >= whole.room {
-            return None;
-        }
-        // Where the payload of its echo would lie: behind the answers so far. Without any it stays, and our header comes right before it.
-        let (from, run) = (start + header, &workspace.lanes.run);
-        let header = header - size_of::<MaskKey>();
-        let to = if run.start == run.end { from } else { run.end + header };
-        debug_assert!(to <= from, "answers lie before what is undecoded");
-        let by = from - to;
-        let octets = workspace.window.get_mut(to..from + len)?;
-        let payload = if by == 0 {
-            mask(key, octets);
-            octets
-        } else {
-            mask_to_front(key, octets, by)
-        };
-        let is_legal = kind == MessageKind::Binary || is_utf8(payload);
-        workspace.input.start = from + len;
-        if !is_legal {
-            self.fail(ProtocolError::InvalidUtf8);
-            return None;
-        }
-        debug_assert!(
-            landed.is_none() && *inflated == 0 && *whole == Whole::judge(connection, workspace),
-            "judged once, still true"
-        );
-        Some(Placed { kind, header, at: to..to + len })
-    }
-
-    /// A message that arrived whole, put where its echo would lie.
-    pub(super) fn place(&mut self, kind: MessageKind, at: Range<usize>) -> Placed {
-        let Workspace { window, lanes: Lanes { run, .. }, .. } = &mut *self.workspace;
-        let header = WireHeader::new(true, 0, 0, None, at.len() as u64).size();
-        let to = if run.start == run.end { at.start } else { run.end + header };
-        debug_assert!(to <= at.start, "our header is no longer than the one that came");
-        if to != at.start {
-            window.copy_within(at.clone(), to);
-        }
-        Placed { kind, header, at: to..to + at.len() }
-    }
-
     /// Decodes until something is to be reported.
     #[inline(never)]
     pub(super) fn step(&mut self) -> Option<Step> {
@@ -401,30 +340,4 @@ fn tap_in(workspace: &mut Workspace, header: &FrameHeader, at: Range<usize>) {
 /// Whether the frame that begins here has RSV1: its message is compressed (RFC 7692 §6).
 fn begins_compressed(input: &[u8]) -> bool {
     input.first().is_some_and(|first| first & 0x40 != 0)
-}
-
-/// The kind, header size, payload length and key of a masked data frame with FIN, no RSV and a length of at most 16 bits
-/// in its shortest form, that is whole in `input`.
-#[inline(always)]
-fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, MaskKey)> {
-    let (&[first, second], rest) = input.split_first_chunk()?;
-    let kind = match first {
-        0x81 => MessageKind::Text,
-        0x82 => MessageKind::Binary,
-        _ => return None,
-    };
-    let (len, header, rest) = match second {
-        0x80..=0xfd => (usize::from(second & 0x7f), 6, rest),
-        0xfe => {
-            let (len, rest) = rest.split_first_chunk()?;
-            let len = usize::from(u16::from_be_bytes(*len));
-            if len <= usize::from(LEN_SHORT_MAX) {
-                return None;
-            }
-            (len, 8, rest)
-        }
-        _ => return None,
-    };
-    let (key, payload) = rest.split_first_chunk()?;
-    (payload.len() >= len).then_some((kind, header, len, *key))
 }

@@ -10,8 +10,9 @@ use super::{
     limits::Role,
     outbox::Slices,
     pool::HEADROOM,
-    receive::{Placed, Step},
+    receive::Step,
     sender::{Message, Sender},
+    whole::{Placed, Whole},
     workspace::{WINDOW_BYTES, Workspace},
 };
 
@@ -52,40 +53,6 @@ pub struct Turn<'t> {
     pub(super) inflated: usize,
     /// What messages that arrive whole are judged by.
     pub(super) whole: Whole,
-}
-
-/// What stays as it is while one message after the other arrives whole: looked at when a turn begins and whenever something else
-/// was decoded, instead of for each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Whole {
-    /// A payload must be shorter; 0: the next octets do not begin a message, or anything forbids the short way.
-    pub(super) len_end: u64,
-    /// Octets that the turn may queue before decoding stops.
-    pub(super) room: usize,
-}
-
-impl Whole {
-    const NONE: Whole = Whole { len_end: 0, room: 0 };
-
-    /// What is to be looked at, but for the phase and the turn's own output, which an application can change at every message.
-    #[inline]
-    pub(super) fn judge(connection: &Connection, workspace: &Workspace) -> Self {
-        let limits = &connection.settings.limits;
-        let queued = connection.outbox.len();
-        if connection.role != Role::Server
-            || connection.message.is_some()
-            || connection.decoder.header().is_some()
-            || connection.paused
-            || connection.ended.is_some()
-            || workspace.message.is_some()
-            || workspace.means.tap.is_some()
-            || queued >= limits.queue_high_bytes
-        {
-            return Self::NONE;
-        }
-        let len_max = limits.frame_bytes_max.min(limits.message_bytes_max).min(WINDOW_BYTES as u64);
-        Whole { len_end: len_max + 1, room: limits.queue_high_bytes - queued }
-    }
 }
 
 /// Something that happened, and the means to answer it.
