@@ -9,8 +9,8 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wslab::proto::{
-    Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, Utf8, WireHeader, Workspace,
-    mask,
+    Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, WireHeader, Workspace, mask,
+    whole_code_points,
 };
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -75,7 +75,7 @@ fn bench_utf8(criterion: &mut Criterion) {
         for (name, payload) in [("ascii", vec![b'a'; size]), ("mixed", valid_text(size))] {
             group.throughput(Throughput::Bytes(payload.len() as u64));
             group.bench_function(BenchmarkId::new(name, size), |bench| {
-                bench.iter(|| Utf8::default().push(black_box(&payload)).unwrap());
+                bench.iter(|| whole_code_points(black_box(&payload)).unwrap());
             });
         }
     }
@@ -86,7 +86,7 @@ fn bench_utf8(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("prose", size), |bench| {
             bench.iter(|| {
                 at = (at + 1) % texts.len();
-                Utf8::default().push(black_box(&texts[at])).unwrap();
+                whole_code_points(black_box(&texts[at])).unwrap()
             });
         });
     }

@@ -1,12 +1,14 @@
-//! Fragment reassembly (RFC 6455 §5.4, §8.1): payload chunks in, whole messages out. Sees no header's wire form, no mask,
-//! no socket. Holds at most `message_bytes_max`, and O(1) a fragment. A message that arrived whole never comes here.
+//! Fragment reassembly (RFC 6455 §5.4, §8.1): payload chunks in, whole messages out. Sees no header's wire form, no socket; a mask
+//! only of payload that was read straight to where its message lies. Holds at most `message_bytes_max`, and O(1) a fragment.
+//! A message that arrived whole never comes here.
 
 use super::{
     deflate::{Codec, Codecs, Sink},
     error::ProtocolError,
     frame::{FrameHeader, Opcode},
+    mask::{MaskKey, mask},
     pool::{Buffer, Pool},
-    utf8::Utf8,
+    utf8::{unmask_text, whole_code_points},
 };
 
 /// The two types of message (RFC 6455 §5.6).
@@ -41,7 +43,8 @@ pub(super) struct Assembly {
     /// RSV1 stood on its first frame: what is held is inflated.
     pub(super) compressed: bool,
     pub(super) buffer: Buffer,
-    utf8: Utf8,
+    /// Octets of text that are known to be whole code points; up to three of an unfinished one may lie behind.
+    checked: usize,
     /// Payload octets before the frame under way.
     frame_start: usize,
 }
@@ -50,13 +53,7 @@ impl Assembly {
     pub(super) fn begin(kind: MessageKind, header: &FrameHeader, pool: &mut Pool) -> Self {
         let len = usize_of(header.len);
         let expected = if header.compressed { len.saturating_mul(INFLATES_TO) } else { len };
-        Assembly {
-            kind,
-            compressed: header.compressed,
-            buffer: pool.take(expected),
-            utf8: Utf8::default(),
-            frame_start: 0,
-        }
+        Assembly { kind, compressed: header.compressed, buffer: pool.take(expected), checked: 0, frame_start: 0 }
     }
 
     /// A further frame's header.
@@ -73,7 +70,7 @@ impl Assembly {
     /// Text that can not be UTF-8 any more, at the chunk that makes it so.
     pub(super) fn append(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
         self.buffer.push(chunk);
-        self.check(chunk)
+        self.check()
     }
 
     /// Payload octets that count against `message_bytes_max` when a further frame's header is judged. Compressed frames
@@ -97,26 +94,38 @@ impl Assembly {
         codec.inflate(codecs, chunk, is_end, &mut Inflated { message: self, max: message_bytes_max })
     }
 
-    /// Room to read payload into directly: at most `max` octets; the caller unmasks it, then calls [`Assembly::commit`].
+    /// Room to read payload into directly: at most `max` octets. The caller counts them with [`Assembly::commit_masked`].
     pub(super) fn spare(&mut self, max: usize) -> &mut [u8] {
         self.buffer.reserve(max);
         self.buffer.spare(max)
     }
 
-    /// Counts `len` unmasked octets of the spare room as payload.
+    /// Counts `len` octets of the spare room as payload, and takes their mask off.
     ///
     /// # Errors
     /// As [`Assembly::append`].
-    pub(super) fn commit(&mut self, len: usize) -> Result<(), ProtocolError> {
-        let start = self.buffer.len();
+    pub(super) fn commit_masked(&mut self, len: usize, key: Option<MaskKey>) -> Result<(), ProtocolError> {
+        let Some(key) = key else { return self.commit(len) };
+        let from = self.buffer.len();
         self.buffer.commit(len);
+        let octets = self.buffer.filled_mut();
         match self.kind {
-            MessageKind::Binary => Ok(()),
+            MessageKind::Binary => {
+                mask(key, octets.get_mut(from..).unwrap_or_default());
+            }
             MessageKind::Text => {
-                let chunk = self.buffer.filled().get(start..).unwrap_or_default();
-                self.utf8.push(chunk).map_err(|_| ProtocolError::InvalidUtf8)
+                let behind = octets.get_mut(self.checked..).unwrap_or_default();
+                self.checked +=
+                    unmask_text(key, behind, from - self.checked).map_err(|_| ProtocolError::InvalidUtf8)?;
             }
         }
+        Ok(())
+    }
+
+    /// Counts `len` unmasked octets of the spare room as payload.
+    fn commit(&mut self, len: usize) -> Result<(), ProtocolError> {
+        self.buffer.commit(len);
+        self.check()
     }
 
     /// The message's last octet is here.
@@ -124,7 +133,8 @@ impl Assembly {
     /// # Errors
     /// Text that ends inside a code point.
     pub(super) fn finish(&self) -> Result<(), ProtocolError> {
-        if self.utf8.is_complete() { Ok(()) } else { Err(ProtocolError::InvalidUtf8) }
+        let is_whole = self.kind == MessageKind::Binary || self.checked == self.buffer.len();
+        if is_whole { Ok(()) } else { Err(ProtocolError::InvalidUtf8) }
     }
 
     /// Payload of the frame under way, or of the last one.
@@ -132,11 +142,12 @@ impl Assembly {
         self.buffer.filled().get(self.frame_start..).unwrap_or_default()
     }
 
-    fn check(&mut self, chunk: &[u8]) -> Result<(), ProtocolError> {
-        match self.kind {
-            MessageKind::Binary => Ok(()),
-            MessageKind::Text => self.utf8.push(chunk).map_err(|_| ProtocolError::InvalidUtf8),
+    fn check(&mut self) -> Result<(), ProtocolError> {
+        if self.kind == MessageKind::Text {
+            let behind = self.buffer.filled().get(self.checked..).unwrap_or_default();
+            self.checked += whole_code_points(behind).map_err(|_| ProtocolError::InvalidUtf8)?;
         }
+        Ok(())
     }
 }
 

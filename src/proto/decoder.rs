@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{
     error::ProtocolError,
     frame::{FrameHeader, Place},
-    mask::mask,
+    mask::{mask, turned},
 };
 
 /// A stretch of one frame's payload.
@@ -65,6 +65,17 @@ impl FrameDecoder {
         let left = left - len as u64;
         self.body = (left > 0).then_some((header, left));
         Ok(Some(Chunk { header, at: start..start + len, begins, ends: left == 0 }))
+    }
+
+    /// Counts payload of the frame under way that the caller unmasks elsewhere: the header, with the key for the first of these
+    /// octets, and whether they are the frame's last. `None`: so much payload is not under way.
+    #[inline]
+    pub fn pass(&mut self, len: usize) -> Option<(FrameHeader, bool)> {
+        let (header, left) = self.body?;
+        let left = left.checked_sub(len as u64)?;
+        let next = FrameHeader { mask: header.mask.map(|key| turned(key, len)), ..header };
+        self.body = (left > 0).then_some((next, left));
+        Some((header, left == 0))
     }
 
     /// Payload octets still to come of the frame under way; 0 between frames.

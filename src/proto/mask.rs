@@ -96,9 +96,16 @@ fn xor(word: &mut [u8; 8], wide: u64) {
     *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
 }
 
+/// The key for what lies so many octets further on in the frame.
 #[inline]
-fn turned(key: MaskKey, octets: usize) -> MaskKey {
+pub(super) fn turned(key: MaskKey, octets: usize) -> MaskKey {
     u32::from_le_bytes(key).rotate_right(8 * (octets as u32 & 3)).to_le_bytes()
+}
+
+/// The key for what lies so many octets before.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn turned_back(key: MaskKey, octets: usize) -> MaskKey {
+    turned(key, octets.wrapping_neg())
 }
 
 #[cfg(test)]

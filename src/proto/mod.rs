@@ -35,7 +35,7 @@ pub use mask::{MaskKey, mask};
 pub use outbox::{Flow, Slices};
 pub use sender::{Message, SendError, Sender};
 pub use turn::{Event, Received, Turn};
-pub use utf8::{InvalidUtf8, Utf8};
+pub use utf8::{InvalidUtf8, whole_code_points};
 pub use wire::{HEADER_BYTES_MAX, WireHeader};
 pub use workspace::{Direction, FrameTap, INFLATED_BYTES_MAX, MaskKeys, WINDOW_BYTES, Workspace};
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{
     close::{CloseCode, CloseFrame},
     connection::{Closure, Connection, Phase, Shutdown, Wait},
-    frame::{FrameHeader, Place},
+    frame::FrameHeader,
     handshake::{Opened, Refusal},
     limits::Role,
     outbox::Slices,
@@ -139,16 +139,13 @@ impl<'t> Turn<'t> {
         self.heard();
         let connection = &mut *self.connection;
         let Some(message) = &mut connection.message else { return };
-        let place = Place { role: connection.role, message: None, deflate: false, limits: &connection.settings.limits };
-        // The decoder is inside a payload, so it judges nothing, unmasks, and counts.
-        let decoded = connection.decoder.decode(message.spare(len), &place);
-        debug_assert!(matches!(&decoded, Ok(Some(chunk)) if chunk.at == (0..len)));
-        let outcome = message.commit(len);
-        if let (Ok(()), Ok(Some(chunk))) = (outcome, &decoded) {
-            self.landed = chunk.ends.then_some(chunk.header);
-        }
-        if let Err(error) = outcome {
-            self.fail(error);
+        let Some((header, ends)) = connection.decoder.pass(len) else {
+            debug_assert!(false, "room was given for no more than the frame has left");
+            return;
+        };
+        match message.commit_masked(len, header.mask) {
+            Ok(()) => self.landed = ends.then_some(header),
+            Err(error) => self.fail(error),
         }
     }
 

@@ -1,80 +1,66 @@
-//! Incremental UTF-8 validation (RFC 3629, RFC 6455 §8.1): text in chunks of any size, failing at the first octet
-//! that no valid continuation can follow. Holds at most three octets of an unfinished code point.
+//! UTF-8 (RFC 3629, RFC 6455 §8.1) as it comes in, failing at the first octet that no continuation can mend. Holds nothing:
+//! the up to three octets of an unfinished code point are presented again with what follows.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
+
+#[cfg(target_arch = "x86_64")]
+use super::mask::turned_back;
+use super::mask::{MaskKey, mask};
+
+/// Text that breaks UTF-8, whatever may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidUtf8;
+
+/// How many octets at the front of the text are whole code points. Behind them lie at most three, of one that is unfinished: present
+/// these again, with what comes behind them.
+///
+/// ```
+/// use wslab::proto::whole_code_points;
+/// assert_eq!(whole_code_points("aß".as_bytes()), Ok(3));
+/// assert_eq!(whole_code_points(&[b'a', 0xf0, 0x9f]), Ok(1)); // half a code point: fine so far
+/// assert!(whole_code_points(&[0xf0, 0x9f, 0x20]).is_err()); // which a space can not continue
+/// ```
+///
+/// # Errors
+/// At the first octet that makes the text invalid, not at the end of its code point.
+pub fn whole_code_points(text: &[u8]) -> Result<usize, InvalidUtf8> {
+    let (whole, begun) = text.split_at(text.len() - unfinished(text));
+    // Up to a border between code points whatever is wrong is wrong for good: no need to know where.
+    if is_utf8(whole) && may_become_utf8(begun) { Ok(whole.len()) } else { Err(InvalidUtf8) }
+}
+
+/// Unmasks text where it lies but for its first `unmasked` octets, at most three of an unfinished code point; then as
+/// [`whole_code_points`] does. Long text is unmasked and looked at in one pass.
+pub(super) fn unmask_text(key: MaskKey, text: &mut [u8], unmasked: usize) -> Result<usize, InvalidUtf8> {
+    let (before, masked) = text.split_at_mut(unmasked);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(long) = blocks::Long::new(masked.len()) {
+        // Masked again, so that all of it is.
+        let key = turned_back(key, unmasked);
+        mask(key, before);
+        let is_legal = long.unmask(key, text);
+        let whole = text.len() - unfinished(text);
+        let is_legal = is_legal && may_become_utf8(text.get(whole..).unwrap_or_default());
+        return if is_legal { Ok(whole) } else { Err(InvalidUtf8) };
+    }
+    mask(key, masked);
+    whole_code_points(text)
+}
 
 /// Whether all octets together are UTF-8, no code point unfinished at the end.
 #[inline]
 pub(super) fn is_utf8(octets: &[u8]) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if octets.len() >= blocks::TEXT_BYTES_MIN
-        && let Some(is_utf8) = blocks::are_utf8(octets)
-    {
-        return is_utf8;
+    if let Some(long) = blocks::Long::new(octets.len()) {
+        return long.is_utf8(octets);
     }
     simdutf8::basic::from_utf8(octets).is_ok()
 }
 
-/// The octets are not UTF-8, whatever may follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidUtf8;
-
-/// Validates a stream of octets.
-///
-/// ```
-/// let mut text = wslab::proto::Utf8::default();
-/// assert!(text.push(&[0xf0, 0x9f]).is_ok()); // half a code point: fine so far
-/// assert!(!text.is_complete());
-/// assert!(text.push(&[0x20]).is_err()); // which a space can not continue
-/// ```
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Utf8 {
-    carry: [u8; 3],
-    carried: u8,
-}
-
-impl Utf8 {
-    /// Takes the next octets.
-    ///
-    /// # Errors
-    /// At the first octet that makes the stream invalid (not at the end of its code point).
-    pub fn push(&mut self, mut octets: &[u8]) -> Result<(), InvalidUtf8> {
-        while self.carried > 0 {
-            let Some((&next, rest)) = octets.split_first() else { return Ok(()) };
-            octets = rest;
-            self.resume(next)?;
-        }
-        // Up to a border between code points, whatever is wrong is wrong for good: no need to know where.
-        let (whole, tail) = octets.split_at(octets.len() - unfinished(octets));
-        if !is_utf8(whole) {
-            return Err(InvalidUtf8);
-        }
-        tail.iter().try_for_each(|&next| self.resume(next))
-    }
-
-    /// Whether the stream may end here: no code point is unfinished.
-    pub fn is_complete(&self) -> bool {
-        self.carried == 0
-    }
-
-    /// One octet behind an unfinished code point of at most three octets, or the first of one.
-    fn resume(&mut self, next: u8) -> Result<(), InvalidUtf8> {
-        let held = usize::from(self.carried);
-        let mut point = [0; 4];
-        point[..3].copy_from_slice(&self.carry);
-        point[held] = next;
-        match std::str::from_utf8(&point[..=held]) {
-            Ok(_) => self.carried = 0,
-            Err(error) if error.error_len().is_some() => return Err(InvalidUtf8),
-            // Three octets that are still a prefix are the most there can be, so the index is in bounds.
-            Err(_) => {
-                self.carry[held] = next;
-                self.carried += 1;
-            }
-        }
-        Ok(())
-    }
+/// Whether up to three octets that begin a code point and do not end it can be continued.
+fn may_become_utf8(begun: &[u8]) -> bool {
+    std::str::from_utf8(begun).map_or_else(|error| error.error_len().is_none(), |_| true)
 }
 
 /// How many octets at the end, up to three, begin a code point and do not end it.
@@ -95,11 +81,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::proto::mask::turned;
 
-    /// Index of the octet at which the stream fails, fed in these pieces; `None`: valid so far.
+    /// Index of the octet at which the text fails; `None`: valid so far.
     fn fails_at(octets: &[u8]) -> Option<usize> {
-        let mut text = Utf8::default();
-        (0..octets.len()).find(|&at| text.push(&octets[at..=at]).is_err())
+        (0..octets.len()).find(|&at| whole_code_points(&octets[..=at]).is_err())
     }
 
     #[test]
@@ -134,7 +120,7 @@ mod tests {
             assert!(is_utf8(&text), "{len} octets");
             for at in [0, len / 2, len - 1] {
                 text[at] = 0xff;
-                assert!(!is_utf8(&text) && Utf8::default().push(&text).is_err(), "{len} octets, at {at}");
+                assert!(!is_utf8(&text) && whole_code_points(&text).is_err(), "{len} octets, at {at}");
                 text[at] = b'a';
             }
         }
@@ -151,12 +137,40 @@ mod tests {
             cut in 0usize..200,
         ) {
             let cut = cut.min(octets.len());
-            let mut text = Utf8::default();
-            let cut_result = text.push(&octets[..cut]).and_then(|()| text.push(&octets[cut..]));
+            let so_far = whole_code_points(&octets[..cut]);
+            let result = so_far.and_then(|from| whole_code_points(&octets[from..]).map(|more| from + more));
             let whole = std::str::from_utf8(&octets);
-            prop_assert_eq!(cut_result.is_ok() && text.is_complete(), whole.is_ok());
+            prop_assert_eq!(result == Ok(octets.len()), whole.is_ok());
             // Fail-fast: an error exactly when std knows of one that more octets can not mend.
-            prop_assert_eq!(cut_result.is_err(), whole.is_err_and(|error| error.error_len().is_some()));
+            prop_assert_eq!(result.is_err(), whole.is_err_and(|error| error.error_len().is_some()));
+        }
+
+        #[test]
+        fn text_unmasked_in_cuts_is_the_text_and_fails_where_it_fails_whole(
+            words in prop::collection::vec(prop_oneof!["[ -~]{1,90}", ".{1,9}"], 1..400),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+            exchanged in prop::option::of((any::<prop::sample::Index>(), any::<u8>())),
+            key: MaskKey,
+        ) {
+            let mut text = words.concat().into_bytes();
+            if let Some((at, octet)) = exchanged {
+                let at = at.index(text.len());
+                text[at] = octet;
+            }
+            let mut masked = text.clone();
+            mask(key, &mut masked);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.index(text.len())).collect();
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let (mut from, mut whole) = (0, Ok(0));
+            for cut in cuts {
+                let Ok(checked) = whole else { break };
+                let behind = &mut masked[checked..cut];
+                whole = unmask_text(turned(key, from), behind, from - checked).map(|more| checked + more);
+                prop_assert_eq!(&masked[..cut], &text[..cut]);
+                from = cut;
+            }
+            prop_assert_eq!(whole, whole_code_points(&text));
         }
     }
 }

@@ -4,10 +4,16 @@ use super::*;
 
 /// Where this CPU has no AVX2 there is nothing to test.
 fn check(octets: &[u8]) {
-    if let Some(are) = are_utf8(octets) {
-        let expected = std::str::from_utf8(octets);
-        assert_eq!(are, expected.is_ok(), "{} octets, {expected:?}", octets.len());
-    }
+    let Some(long) = Long::new(TEXT_BYTES_MIN) else { return };
+    let expected = std::str::from_utf8(octets);
+    assert_eq!(long.is_utf8(octets), expected.is_ok(), "{} octets, {expected:?}", octets.len());
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let mut unmasked = octets.to_vec();
+    mask(key, &mut unmasked);
+    let is_legal = long.unmask(key, &mut unmasked);
+    assert_eq!(unmasked, octets);
+    let whole = octets.len() - unfinished(octets);
+    assert_eq!(is_legal, std::str::from_utf8(&octets[..whole]).is_ok(), "{} octets, {expected:?}", octets.len());
 }
 
 /// Places for a few octets: at both ends, at borders of vectors, blocks and groups of blocks, and cut off by the text's end.
