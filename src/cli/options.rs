@@ -98,6 +98,7 @@ pub(super) static KEYS: &[Key] = &[
     key("backlog", "N", LISTENERS, "Accept queue of each listener, in connections", Slot::Backlog(|o| &mut o.server.backlog)),
     key("workers", "N", LISTENERS, "Event loops, one thread each, sharing the ports", Slot::Count(1024, |o| &mut o.workers)),
     key("busy_poll", "TIME", LISTENERS, "Look for events so long before sleeping, e.g. 100us: less latency for a core; \"0s\" sleeps at once", Slot::TimeOrZero(|o| &mut o.server.busy_poll)),
+    key("congestion", "NAME", LISTENERS, "TCP congestion control (Linux): \"auto\" (reno on loopback addresses), \"system\", or a name the kernel has", Slot::Congestion(|o| &mut o.server.congestion)),
     key("proxy_protocol", "MODE", LISTENERS, "PROXY headers (v1, v2) of a proxy in front: \"off\", \"on\" (where there is one), \"require\"", Slot::ProxyProtocol(|o| &mut o.server.proxy_protocol)),
     key("proxy_from", "CIDR", LISTENERS, "Network of proxies that are believed, repeatable; from elsewhere no header is", Slot::Networks(|o| &mut o.server.proxy_from)),
     key("reuse_port", "", LISTENERS, "Share the ports with other processes of this user too (SO_REUSEPORT)", Slot::Switch(|o| &mut o.server.reuse_port)),

@@ -65,6 +65,9 @@ pub(super) fn check(settings: &mut Settings) -> Result<(), Error> {
     if cfg!(not(target_os = "linux")) && settings.options.server.defer_accept.is_some() {
         return Err(settings.refuse("defer_accept", "works on Linux only"));
     }
+    if cfg!(not(target_os = "linux")) && matches!(settings.options.server.congestion, server::Congestion::Named(_)) {
+        return Err(settings.refuse("congestion", "works on Linux only"));
+    }
     check_listeners(settings)?;
     // What else the library would refuse at start.
     settings.options.server.settings.check().map_err(|error| Error::Setting(format!("wslab: {error}")))

@@ -70,6 +70,7 @@ fn run(settings: &Settings, passed: Passed, logging: &Logging, out: &mut dyn Wri
     let mut workers = bind(&config, options.workers, passed.doors).map_err(|error| match error {
         BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
         BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
+        BindError::Congestion { .. } => Error::Setting(format!("wslab: congestion: {error}")),
     })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     let admin = options.admin.map(|addr| {

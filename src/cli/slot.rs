@@ -11,7 +11,7 @@ use super::{
 use crate::{
     net::{Network, network::NetworkError},
     proto::{deflate::DeflateMode, handshake::Subprotocols},
-    server::ProxyProtocol,
+    server::{Congestion, ProxyProtocol},
 };
 
 /// Where in [`Options`] a value lives.
@@ -23,6 +23,7 @@ pub(super) enum Slot {
     Addresses(At<Vec<SocketAddr>>),
     Networks(At<Vec<Network>>),
     ProxyProtocol(At<ProxyProtocol>),
+    Congestion(At<Congestion>),
     AddressOrOff(At<Option<SocketAddr>>),
     Switch(At<bool>),
     /// From 1 to the largest value given.
@@ -108,6 +109,14 @@ impl Slot {
                     "off" => ProxyProtocol::Off,
                     "on" => ProxyProtocol::On,
                     "require" => ProxyProtocol::Require,
+                    word => return Err(bad(word)),
+                }
+            }
+            Slot::Congestion(at) => {
+                *at(options) = match one()? {
+                    "auto" => Congestion::Auto,
+                    "system" => Congestion::System,
+                    word if is_congestion_control(word) => Congestion::Named(word.to_owned()),
                     word => return Err(bad(word)),
                 }
             }
@@ -211,6 +220,7 @@ impl Slot {
             }
             Slot::Networks(_) => "networks such as \"10.0.0.0/8\" or \"2001:db8::/32\", or addresses".to_owned(),
             Slot::ProxyProtocol(_) => "\"off\", \"on\" or \"require\"".to_owned(),
+            Slot::Congestion(_) => "\"auto\", \"system\", or a name such as \"cubic\"".to_owned(),
             Slot::Switch(_) => "true or false".to_owned(),
             Slot::Count(max, _) => format!("a whole number from 1 to {max}"),
             Slot::CountOrOff(max, _) => format!("a whole number from 1 to {max}, or \"off\""),
@@ -247,6 +257,11 @@ impl Slot {
                 ProxyProtocol::Off => "off",
                 ProxyProtocol::On => "on",
                 ProxyProtocol::Require => "require",
+            }),
+            Slot::Congestion(at) => quote(match at(options) {
+                Congestion::Auto => "auto",
+                Congestion::System => "system",
+                Congestion::Named(name) => name,
             }),
             Slot::AddressOrOff(at) => or_word(at(options).map(|addr| addr.to_string()), "off"),
             Slot::Switch(at) => at(options).to_string(),
@@ -333,6 +348,11 @@ fn is_origin(word: &str) -> bool {
 /// RFC 3986 §3.3, as far as it matters here: starts at the root, has no query.
 fn is_path(word: &str) -> bool {
     word.starts_with('/') && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'))
+}
+
+/// At most TCP_CA_NAME_MAX octets with a zero behind them.
+fn is_congestion_control(word: &str) -> bool {
+    (1..16).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// RFC 9110 §5.6.2.

@@ -177,6 +177,8 @@ fn every_complaint_says_where_what_and_what_to_do() {
         ("origin = \"https://a.example/\"", &[], &[], "a.toml:1: origin = \"https://a.example/\": expected origins such as \"https://example.org\", or \"any\""),
         ("path = \"ws\"", &[], &[], "a.toml:1: path = \"ws\": expected paths such as \"/ws\", or \"any\""),
         ("", &[], &["--subprotocol", "chat,none"], "command line: --subprotocol \"none\": expected \"first\", \"none\", or names such as \"chat\""),
+        ("congestion = \"no such\"", &[], &[], "a.toml:1: congestion = \"no such\": expected \"auto\", \"system\", or a name such as \"cubic\""),
+        ("congestion = \"sixteen-octets-x\"", &[], &[], "a.toml:1: congestion = \"sixteen-octets-x\": expected \"auto\", \"system\", or a name such as \"cubic\""),
         ("server_name = \"a\\r\\nb\"", &[], &[], "a.toml:1: server_name = \"a\\r\\nb\": expected visible ASCII text, or \"off\""),
         ("format = \"xml\"", &[], &[], "a.toml:1: format = \"xml\": expected \"text\" or \"json\""),
         ("log = \"a=b=c\"", &[], &[], "a.toml:1: log = \"a=b=c\": expected a log filter such as \"info\" or \"wslab::conn=debug\""),

@@ -94,6 +94,15 @@ impl Listener {
         Ok(nix::sys::socket::setsockopt(&self.inner, DeferAccept, &seconds)?)
     }
 
+    /// The congestion control that accepted sockets inherit (TCP_CONGESTION), by the kernel's name for it.
+    ///
+    /// # Errors
+    /// The kernel has none by that name, or only for who has CAP_NET_ADMIN; the listener serves as before then.
+    #[cfg(target_os = "linux")]
+    pub fn set_congestion(&self, name: &str) -> io::Result<()> {
+        SockRef::from(&self.inner).set_tcp_congestion(name.as_bytes())
+    }
+
     /// The address in use, with the real port where port 0 was asked for.
     ///
     /// # Errors
@@ -223,6 +232,18 @@ mod tests {
         speaking.write_all(b"GET").unwrap();
         assert_eq!(accept_soon(&listener).1, speaking.local_addr().unwrap(), "the one that came later");
         assert!(listener.accept().unwrap().is_none());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn accepted_sockets_inherit_the_congestion_control() {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), 16, false, None).unwrap();
+        let unknown = listener.set_congestion("nobody-has-this").unwrap_err();
+        assert_eq!(unknown.kind(), io::ErrorKind::NotFound);
+        listener.set_congestion("reno").unwrap();
+        let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let name = SockRef::from(&accept_soon(&listener).0).tcp_congestion().unwrap();
+        assert!(name.starts_with(b"reno\0"), "{name:?}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     board::ServerState,
-    config::{Config, ConfigError},
+    config::{Config, ConfigError, Congestion},
     control::Handle,
     event_loop::{LISTENERS_MAX, Loop, WAKER, door_token},
     kernel::Mio,
@@ -33,6 +33,17 @@ pub enum BindError {
         /// Whether it was meant for wss.
         tls: bool,
         /// Why.
+        source: io::Error,
+    },
+    /// The congestion control that was asked for by name ([`Congestion`](super::Congestion)).
+    #[error(
+        "the kernel refuses congestion control {name:?}: {source}; net.ipv4.tcp_available_congestion_control lists what it \
+         has, net.ipv4.tcp_allowed_congestion_control what everybody may use"
+    )]
+    Congestion {
+        /// Which.
+        name: String,
+        /// Why: not found, or not permitted.
         source: io::Error,
     },
 }
@@ -107,8 +118,8 @@ impl<H: Handler> Server<H> {
         for (addr, tls) in plain.chain(tls).take(LISTENERS_MAX) {
             let bound = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive);
             #[cfg(target_os = "linux")]
-            if let (Ok(listener), Some(time)) = (&bound, config.defer_accept) {
-                defer(listener, time);
+            if let Ok(listener) = &bound {
+                equip(listener, addr, config, config.defer_accept)?;
             }
             bound.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
@@ -134,7 +145,8 @@ impl<H: Handler> Server<H> {
             let taken = Listener::from_std(listener, config.keep_alive);
             #[cfg(target_os = "linux")]
             if let Ok(listener) = &taken {
-                defer(listener, config.defer_accept.unwrap_or_default());
+                // It may come with a time of its own.
+                equip(listener, addr, config, Some(config.defer_accept.unwrap_or_default()))?;
             }
             taken.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
@@ -182,10 +194,61 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// As well as the kernel can.
+/// What accepted sockets are to inherit. What was not asked for by name is as well as the kernel can.
 #[cfg(target_os = "linux")]
-fn defer(listener: &Listener, time: Duration) {
-    if let Err(error) = listener.set_defer_accept(time) {
+fn equip(listener: &Listener, addr: SocketAddr, config: &Config, defer: Option<Duration>) -> Result<(), BindError> {
+    if let Some(time) = defer
+        && let Err(error) = listener.set_defer_accept(time)
+    {
         tracing::debug!(%error, "connections are accepted as the kernel likes");
+    }
+    let Some(name) = config.congestion.at(addr) else { return Ok(()) };
+    match (listener.set_congestion(name), &config.congestion) {
+        (Err(source), Congestion::Named(name)) => return Err(BindError::Congestion { name: name.clone(), source }),
+        (Err(error), _) => tracing::debug!(%error, "connections have the system's congestion control"),
+        (Ok(()), _) => {}
+    }
+    Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests {
+    use std::net::TcpStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// What a client's connection gets on the server's side.
+    fn inherited(addr: &str, congestion: &Congestion) -> Option<String> {
+        let addr: SocketAddr = addr.parse().unwrap();
+        let listener = Listener::bind(addr, 16, false, None).ok()?;
+        let config = Config { congestion: congestion.clone(), ..Config::default() };
+        equip(&listener, addr, &config, None).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let client =
+            if addr.is_ipv6() { TcpStream::connect(("::1", port)) } else { TcpStream::connect(("127.0.0.1", port)) };
+        let _client = client.unwrap();
+        let stream = std::iter::repeat_with(|| listener.accept().unwrap()).find_map(|accepted| accepted).unwrap().0;
+        let name = SockRef::from(&stream).tcp_congestion().unwrap();
+        Some(String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned())
+    }
+
+    #[test]
+    fn reno_is_for_loopback_addresses_unless_something_else_is_asked_for() {
+        let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap().trim().to_owned();
+        for (addr, congestion, expected) in [
+            ("127.0.0.1:0", Congestion::Auto, "reno"),
+            ("127.0.0.1:0", Congestion::System, &system),
+            ("0.0.0.0:0", Congestion::Auto, &system),
+            ("0.0.0.0:0", Congestion::Named("reno".to_owned()), "reno"),
+        ] {
+            assert_eq!(inherited(addr, &congestion).as_deref(), Some(expected), "{addr} {congestion:?}");
+        }
+        // A host without IPv6 can not bind it.
+        if let Some(name) = inherited("[::1]:0", &Congestion::Auto) {
+            assert_eq!(name, "reno");
+        }
     }
 }

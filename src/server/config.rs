@@ -43,6 +43,8 @@ pub struct Config {
     /// How long the kernel keeps a connection that says nothing to itself (TCP_DEFER_ACCEPT, Linux; about so long, by
     /// retransmissions). `None`: it is accepted at once. The handshake timeout counts from its acceptance.
     pub defer_accept: Option<Duration>,
+    /// Which congestion control accepted connections have.
+    pub congestion: Congestion,
     /// Whether a proxy in front says for whom it speaks.
     pub proxy_protocol: ProxyProtocol,
     /// The proxies that are believed.
@@ -57,6 +59,32 @@ pub struct Config {
     pub log_frames: bool,
     /// Measure how long each turn of a loop takes, for [`Metrics::turns`](super::Metrics::turns).
     pub time_turns: bool,
+}
+
+/// The congestion control of accepted connections (TCP_CONGESTION, Linux).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Congestion {
+    /// Reno (RFC 5681) where the listener's address is a loopback one, else the system's: nothing is lost on the way from core to
+    /// core, and what BBR takes for loss or delay there is the scheduler's doing. Beside a system that has BBR a message of
+    /// 1 MiB costs an eighth less, a small one a twentieth (`benches/README.md`).
+    #[default]
+    Auto,
+    /// The listener's own: of a new one what `net.ipv4.tcp_congestion_control` says.
+    System,
+    /// The kernel's name for it, as in `net.ipv4.tcp_available_congestion_control`.
+    Named(String),
+}
+
+impl Congestion {
+    /// What a listener at this address is to be given.
+    #[cfg(target_os = "linux")]
+    pub(super) fn at(&self, addr: SocketAddr) -> Option<&str> {
+        match self {
+            Congestion::Auto => addr.ip().is_loopback().then_some("reno"),
+            Congestion::System => None,
+            Congestion::Named(name) => Some(name),
+        }
+    }
 }
 
 /// Whether connections begin with a PROXY header, version 1 or 2 ([`net::proxy_protocol`](crate::net::proxy_protocol)), before
@@ -161,6 +189,7 @@ impl Default for Config {
             busy_poll: Duration::ZERO,
             keep_alive: Some(Duration::from_secs(60)),
             defer_accept: cfg!(target_os = "linux").then_some(Duration::from_secs(1)),
+            congestion: Congestion::Auto,
             proxy_protocol: ProxyProtocol::Off,
             proxy_from: Network::LOOPBACK.to_vec(),
             grace: Duration::from_secs(10),

@@ -19,7 +19,7 @@ mod workers;
 
 pub use bind::{BindError, Inherited, Server};
 pub use board::ServerState;
-pub use config::{Config, ConfigError, ProxyProtocol};
+pub use config::{Config, ConfigError, Congestion, ProxyProtocol};
 pub use control::Handle;
 pub use echo::Echo;
 pub use metrics::{Limit, Metrics, TurnTimes};
