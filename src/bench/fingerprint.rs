@@ -41,6 +41,9 @@ pub struct Fingerprint {
     pub port_range: Option<(u16, u16)>,
     /// The longest accept queue.
     pub somaxconn: Option<u64>,
+    /// What TCP's congestion control is by default. (Documents of before it was recorded have none.)
+    #[serde(default)]
+    pub congestion: Option<String>,
     /// The version of wslab.
     pub wslab_version: String,
     /// Its commit, if the build knew it (`WSLAB_COMMIT`).
@@ -84,6 +87,7 @@ impl Fingerprint {
                 Some((ports.next()??, ports.next()??))
             }),
             somaxconn: number("proc/sys/net/core/somaxconn"),
+            congestion: line("proc/sys/net/ipv4/tcp_congestion_control"),
             wslab_version: env!("CARGO_PKG_VERSION").to_owned(),
             wslab_commit: option_env!("WSLAB_COMMIT").map(str::to_owned).filter(|commit| !commit.is_empty()),
             debug_build: cfg!(debug_assertions),
@@ -117,6 +121,13 @@ impl Fingerprint {
             warnings.push(format!(
                 "the kernel reads time from {source}: every time stamp is a system call; prefer tsc or kvm-clock"
             ));
+        }
+        if self.congestion.as_deref() == Some("bbr") {
+            warnings.push(
+                "TCP's congestion control is bbr, which paces over loopback too: large messages cost up to half as much again, \
+                 now and then; net.ipv4.tcp_congestion_control=reno spares that"
+                    .to_owned(),
+            );
         }
         if let Some(files) = self.open_files_max.filter(|files| *files < OPEN_FILES_FEW) {
             warnings.push(format!("{files} open files at most: raise the limit with `ulimit -n` for many connections"));
@@ -203,6 +214,7 @@ mod tests {
             ("proc/sys/kernel/osrelease", "6.1.0\n"),
             ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
             ("proc/sys/net/core/somaxconn", "4096\n"),
+            ("proc/sys/net/ipv4/tcp_congestion_control", "bbr\n"),
             ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
             ("sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet\n"),
         ] {
@@ -220,10 +232,11 @@ mod tests {
         assert_eq!(found.somaxconn, Some(4096));
         assert_eq!(found.virtualisation.as_deref(), Some("a hypervisor"));
         let warnings = Fingerprint { cores: 2, debug_build: false, ..found }.warnings();
-        for (warning, word) in warnings.iter().zip(["load 1.25", "2 cores only", "powersave", "hpet", "ulimit -n"]) {
+        let words = ["load 1.25", "2 cores only", "powersave", "hpet", "bbr", "ulimit -n"];
+        for (warning, word) in warnings.iter().zip(words) {
             assert!(warning.contains(word), "{word} in {warning}");
         }
-        assert_eq!(warnings.len(), 5, "{warnings:?}");
+        assert_eq!(warnings.len(), words.len(), "{warnings:?}");
         let empty = tempfile::tempdir().unwrap();
         assert_eq!(Fingerprint::of(empty.path()).cpu, None);
     }
@@ -236,6 +249,7 @@ mod tests {
             governor: Some("performance".to_owned()),
             clock_source: Some("tsc".to_owned()),
             open_files_max: Some(1 << 20),
+            congestion: Some("cubic".to_owned()),
             ..Fingerprint::default()
         };
         assert_eq!(machine.warnings(), Vec::<String>::new());
