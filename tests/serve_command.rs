@@ -225,7 +225,11 @@ fn a_bad_flag_or_variable_is_told_with_its_name_and_exit_code_2() {
     expect_complaint(&ended, 2, &["PORT", "http"]);
     // What only the kernel can tell.
     let ended = run(&["serve", "--no-tls", "--listen", "127.0.0.1:0", "--congestion", "nobodys"]);
-    expect_complaint(&ended, 2, &["congestion", "\"nobodys\"", "net.ipv4.tcp_available_congestion_control"]);
+    expect_complaint(
+        &ended,
+        2,
+        &["command line: --congestion \"nobodys\"", "net.ipv4.tcp_available_congestion_control"],
+    );
     expect_complaint(&run(&["serve", "--no-such-flag"]), 2, &["--no-such-flag", "--help"]);
     expect_complaint(&run(&["no-such-command"]), 2, &["no-such-command", "--help"]);
     let ended = run(&[]);

@@ -41,8 +41,7 @@ pub struct Fingerprint {
     pub port_range: Option<(u16, u16)>,
     /// The longest accept queue.
     pub somaxconn: Option<u64>,
-    /// What TCP's congestion control is by default. (Documents of before it was recorded have none.)
-    #[serde(default)]
+    /// What TCP's congestion control is by default. Older documents do not have it.
     pub congestion: Option<String>,
     /// The version of wslab.
     pub wslab_version: String,
@@ -122,12 +121,11 @@ impl Fingerprint {
                 "the kernel reads time from {source}: every time stamp is a system call; prefer tsc or kvm-clock"
             ));
         }
-        if self.congestion.as_deref() == Some("bbr") {
-            warnings.push(
-                "TCP's congestion control is bbr, which paces over loopback too: large messages cost up to half as much again, \
-                 now and then; net.ipv4.tcp_congestion_control=reno spares that"
-                    .to_owned(),
-            );
+        if let Some(congestion) = self.congestion.as_ref().filter(|name| name.starts_with("bbr")) {
+            warnings.push(format!(
+                "TCP's congestion control is {congestion}: a server on this machine is paced too, and large messages cost it half as \
+                 much again, now and then; net.ipv4.tcp_congestion_control=reno spares that"
+            ));
         }
         if let Some(files) = self.open_files_max.filter(|files| *files < OPEN_FILES_FEW) {
             warnings.push(format!("{files} open files at most: raise the limit with `ulimit -n` for many connections"));

@@ -29,6 +29,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) fn start(connections: usize) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let addr = listener.local_addr()?;
+    // The least that loopback can take, where the system's own would pace.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(&listener).set_tcp_congestion(b"reno") {
+        tracing::debug!(target: "wslab::bench", %error, "the null echo has the system's congestion control");
+    }
     // Bounds accept(2) too.
     SockRef::from(&listener).set_read_timeout(Some(PATIENCE))?;
     thread::Builder::new().name("wslab-floor".to_owned()).spawn(move || {

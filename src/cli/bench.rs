@@ -103,7 +103,7 @@ fn load_args() -> [Arg; 15] {
             .value_parser(positive)
             .conflicts_with("count")
             .help("How long is measured, a target and phase, over all rounds [default: 10s]"),
-        option("count", "N").short('n').value_parser(units::count).help("The same as a number of messages, such as 100k"),
+        option("count", "N").short('n').value_parser(units::count).help("The same as a number of messages, such as 100k, instead of -d"),
         option("warmup", "TIME")
             .short('w')
             .value_parser(duration)

@@ -90,7 +90,7 @@ impl Settings {
         ))
     }
 
-    fn refuse(&self, name: &str, why: &str) -> Error {
+    pub(super) fn refuse(&self, name: &str, why: &str) -> Error {
         Error::Setting(match Key::named(name) {
             Some(key) => format!("{}: {why}", self.setting(key)),
             None => format!("{name}: {why}"),

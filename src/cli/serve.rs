@@ -1,7 +1,7 @@
 //! `wslab serve`: from settings to running loops, and from signals to their end.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     net::{SocketAddr, TcpListener},
     path::Path,
     sync::mpsc::channel,
@@ -70,7 +70,7 @@ fn run(settings: &Settings, passed: Passed, logging: &Logging, out: &mut dyn Wri
     let mut workers = bind(&config, options.workers, passed.doors).map_err(|error| match error {
         BindError::Config(error) => Error::Setting(format!("wslab: {error}")),
         BindError::Listen { addr, tls, source } => Error::Bind { addr, tls, source },
-        BindError::Congestion { .. } => Error::Setting(format!("wslab: congestion: {error}")),
+        BindError::Congestion { source, .. } => settings.refuse("congestion", &lack_of_congestion_control(&source)),
     })?;
     let (ws, wss) = (workers.local_addrs(), workers.local_addrs_tls());
     let admin = options.admin.map(|addr| {
@@ -222,5 +222,18 @@ fn reload(handle: &Handle, options: &Options, folder: Option<&Path>) {
             let line = error.to_string();
             error!("certificate not reloaded, the old one stays: {}", line.trim_start_matches("wslab: "));
         }
+    }
+}
+
+/// Why a congestion control can not be had.
+fn lack_of_congestion_control(source: &io::Error) -> String {
+    match source.kind() {
+        io::ErrorKind::NotFound => {
+            "the kernel has none by that name: see net.ipv4.tcp_available_congestion_control".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "it takes CAP_NET_ADMIN, or a place in net.ipv4.tcp_allowed_congestion_control".to_owned()
+        }
+        _ => format!("the kernel refuses it: {}", reason(source)),
     }
 }

@@ -116,7 +116,7 @@ impl Slot {
                 *at(options) = match one()? {
                     "auto" => Congestion::Auto,
                     "system" => Congestion::System,
-                    word if is_congestion_control(word) => Congestion::Named(word.to_owned()),
+                    word if Congestion::is_name(word) => Congestion::Named(word.to_owned()),
                     word => return Err(bad(word)),
                 }
             }
@@ -348,11 +348,6 @@ fn is_origin(word: &str) -> bool {
 /// RFC 3986 §3.3, as far as it matters here: starts at the root, has no query.
 fn is_path(word: &str) -> bool {
     word.starts_with('/') && word.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#'))
-}
-
-/// At most TCP_CA_NAME_MAX octets with a zero behind them.
-fn is_congestion_control(word: &str) -> bool {
-    (1..16).contains(&word.len()) && word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
 }
 
 /// RFC 9110 §5.6.2.

@@ -69,6 +69,20 @@ impl FrameDecoder {
 
     /// Counts payload of the frame under way that the caller unmasks elsewhere: the header, with the key for the first of these
     /// octets, and whether they are the frame's last. `None`: so much payload is not under way.
+    ///
+    /// ```
+    /// # use wslab::proto::{FrameDecoder, Limits, Place, Role};
+    /// # let place = Place { role: Role::Server, message: None, deflate: false, limits: &Limits::DEFAULT };
+    /// let mut decoder = FrameDecoder::default();
+    /// let mut input = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f];
+    /// decoder.decode(&mut input, &place).unwrap().unwrap();
+    /// assert_eq!(decoder.pass(5), None); // four are left
+    /// let (header, ends) = decoder.pass(3).unwrap();
+    /// assert_eq!((header.mask, ends), (Some([0xfa, 0x21, 0x3d, 0x37]), false));
+    /// let (header, ends) = decoder.pass(1).unwrap();
+    /// assert_eq!((header.mask, ends), (Some([0x37, 0xfa, 0x21, 0x3d]), true));
+    /// assert_eq!((decoder.left(), decoder.pass(1)), (0, None));
+    /// ```
     #[inline]
     pub fn pass(&mut self, len: usize) -> Option<(FrameHeader, bool)> {
         let (header, left) = self.body?;

@@ -1,5 +1,5 @@
 //! Masking (RFC 6455 §5.3): XOR with a 4-octet key, resumable at any octet. In place or with a move, in safe Rust that the
-//! compiler vectorises; below 3 % of an echo's cost at any size (`cargo bench --bench core mask`).
+//! compiler vectorises; a few per cent of an echo's cost at any size (`cargo bench --bench core mask`).
 
 use std::cell::Cell;
 

@@ -33,18 +33,17 @@ pub fn whole_code_points(text: &[u8]) -> Result<usize, InvalidUtf8> {
 /// Unmasks text where it lies but for its first `unmasked` octets, at most three of an unfinished code point; then as
 /// [`whole_code_points`] does. Long text is unmasked and looked at in one pass.
 pub(super) fn unmask_text(key: MaskKey, text: &mut [u8], unmasked: usize) -> Result<usize, InvalidUtf8> {
-    let (before, masked) = text.split_at_mut(unmasked);
     #[cfg(target_arch = "x86_64")]
-    if let Some(long) = blocks::Long::new(masked.len()) {
-        // Masked again, so that all of it is.
+    if let Some(long) = blocks::Long::new(text.len()) {
+        // The others are masked again, so that all of it is.
         let key = turned_back(key, unmasked);
-        mask(key, before);
+        mask(key, text.get_mut(..unmasked).unwrap_or_default());
         let is_legal = long.unmask(key, text);
         let whole = text.len() - unfinished(text);
         let is_legal = is_legal && may_become_utf8(text.get(whole..).unwrap_or_default());
         return if is_legal { Ok(whole) } else { Err(InvalidUtf8) };
     }
-    mask(key, masked);
+    mask(key, text.get_mut(unmasked..).unwrap_or_default());
     whole_code_points(text)
 }
 

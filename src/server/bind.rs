@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     board::ServerState,
-    config::{Config, ConfigError, Congestion},
+    config::{Config, ConfigError},
     control::Handle,
     event_loop::{LISTENERS_MAX, Loop, WAKER, door_token},
     kernel::Mio,
@@ -36,14 +36,11 @@ pub enum BindError {
         source: io::Error,
     },
     /// The congestion control that was asked for by name ([`Congestion`](super::Congestion)).
-    #[error(
-        "the kernel refuses congestion control {name:?}: {source}; net.ipv4.tcp_available_congestion_control lists what it \
-         has, net.ipv4.tcp_allowed_congestion_control what everybody may use"
-    )]
+    #[error("cannot have congestion control {name:?}: {source}")]
     Congestion {
         /// Which.
         name: String,
-        /// Why: not found, or not permitted.
+        /// Why: mostly that it is not found, or not permitted.
         source: io::Error,
     },
 }
@@ -109,7 +106,7 @@ impl<H: Handler> Server<H> {
     /// Binds every address. From here on the kernel queues connections; [`Server::run`] serves them.
     ///
     /// # Errors
-    /// A configuration that can not work; the first address that can not be listened on.
+    /// A configuration that can not work; the first address that can not be listened on; a congestion control that can not be had.
     pub fn bind(config: &Config, handler: H) -> Result<Self, BindError> {
         config.check()?;
         let mut server = Server::without_doors(config, handler)?;
@@ -119,7 +116,7 @@ impl<H: Handler> Server<H> {
             let bound = Listener::bind(addr, config.backlog, config.reuse_port, config.keep_alive);
             #[cfg(target_os = "linux")]
             if let Ok(listener) = &bound {
-                equip(listener, addr, config, config.defer_accept)?;
+                equip(listener, Some(addr), config, config.defer_accept)?;
             }
             bound.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
@@ -133,7 +130,7 @@ impl<H: Handler> Server<H> {
     /// The same on sockets that listen already, instead of the configuration's addresses.
     ///
     /// # Errors
-    /// A configuration that can not work; the first socket that can not be used.
+    /// A configuration that can not work; the first socket that can not be used; a congestion control that can not be had.
     pub fn on(config: &Config, sockets: Vec<Inherited>, handler: H) -> Result<Self, BindError> {
         config.check()?;
         if config.tls.is_none() && sockets.iter().any(|socket| socket.tls) {
@@ -146,7 +143,7 @@ impl<H: Handler> Server<H> {
             #[cfg(target_os = "linux")]
             if let Ok(listener) = &taken {
                 // It may come with a time of its own.
-                equip(listener, addr, config, Some(config.defer_accept.unwrap_or_default()))?;
+                equip(listener, None, config, Some(config.defer_accept.unwrap_or_default()))?;
             }
             taken.and_then(|listener| server.open(listener, tls)).map_err(|source| BindError::Listen {
                 addr,
@@ -194,9 +191,15 @@ impl<H: Handler> Server<H> {
     }
 }
 
-/// What accepted sockets are to inherit. What was not asked for by name is as well as the kernel can.
+/// What accepted sockets are to inherit. What was not asked for by name is as well as the kernel can. `addr`: a new listener's.
 #[cfg(target_os = "linux")]
-fn equip(listener: &Listener, addr: SocketAddr, config: &Config, defer: Option<Duration>) -> Result<(), BindError> {
+fn equip(
+    listener: &Listener,
+    addr: Option<SocketAddr>,
+    config: &Config,
+    defer: Option<Duration>,
+) -> Result<(), BindError> {
+    use super::Congestion;
     if let Some(time) = defer
         && let Err(error) = listener.set_defer_accept(time)
     {
@@ -219,36 +222,41 @@ mod tests {
     use socket2::SockRef;
 
     use super::*;
+    use crate::server::Congestion;
 
-    /// What a client's connection gets on the server's side.
-    fn inherited(addr: &str, congestion: &Congestion) -> Option<String> {
+    /// What a client's connection gets on the server's side. `None`: there is no such address here.
+    fn inherited(addr: &str, is_passed: bool, congestion: &Congestion) -> Option<String> {
         let addr: SocketAddr = addr.parse().unwrap();
         let listener = Listener::bind(addr, 16, false, None).ok()?;
         let config = Config { congestion: congestion.clone(), ..Config::default() };
-        equip(&listener, addr, &config, None).unwrap();
+        equip(&listener, (!is_passed).then_some(addr), &config, None).unwrap();
         let port = listener.local_addr().unwrap().port();
         let client =
             if addr.is_ipv6() { TcpStream::connect(("::1", port)) } else { TcpStream::connect(("127.0.0.1", port)) };
         let _client = client.unwrap();
-        let stream = std::iter::repeat_with(|| listener.accept().unwrap()).find_map(|accepted| accepted).unwrap().0;
-        let name = SockRef::from(&stream).tcp_congestion().unwrap();
+        let accepted = (0..1000).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(1));
+            listener.accept().unwrap()
+        });
+        let name = SockRef::from(&accepted.unwrap().0).tcp_congestion().unwrap();
         Some(String::from_utf8(name).unwrap().trim_end_matches('\0').to_owned())
     }
 
     #[test]
-    fn reno_is_for_loopback_addresses_unless_something_else_is_asked_for() {
+    fn reno_is_for_new_listeners_on_loopback_addresses_unless_something_else_is_asked_for() {
         let system = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_congestion_control").unwrap().trim().to_owned();
-        for (addr, congestion, expected) in [
-            ("127.0.0.1:0", Congestion::Auto, "reno"),
-            ("127.0.0.1:0", Congestion::System, &system),
-            ("0.0.0.0:0", Congestion::Auto, &system),
-            ("0.0.0.0:0", Congestion::Named("reno".to_owned()), "reno"),
+        let reno = Congestion::Named("reno".to_owned());
+        for (addr, is_passed, congestion, expected) in [
+            ("127.0.0.1:0", false, Congestion::Auto, "reno"),
+            ("[::1]:0", false, Congestion::Auto, "reno"),
+            ("127.0.0.1:0", false, Congestion::System, &system),
+            ("127.0.0.1:0", true, Congestion::Auto, &system),
+            ("0.0.0.0:0", false, Congestion::Auto, &system),
+            ("0.0.0.0:0", false, reno.clone(), "reno"),
+            ("127.0.0.1:0", true, reno, "reno"),
         ] {
-            assert_eq!(inherited(addr, &congestion).as_deref(), Some(expected), "{addr} {congestion:?}");
-        }
-        // A host without IPv6 can not bind it.
-        if let Some(name) = inherited("[::1]:0", &Congestion::Auto) {
-            assert_eq!(name, "reno");
+            let name = inherited(addr, is_passed, &congestion);
+            assert_eq!(name.as_deref().unwrap_or(expected), expected, "{addr} {is_passed} {congestion:?}");
         }
     }
 }

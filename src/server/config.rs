@@ -64,23 +64,27 @@ pub struct Config {
 /// The congestion control of accepted connections (TCP_CONGESTION, Linux).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Congestion {
-    /// Reno (RFC 5681) where the listener's address is a loopback one, else the system's: nothing is lost on the way from core to
-    /// core, and what BBR takes for loss or delay there is the scheduler's doing. Beside a system that has BBR a message of
-    /// 1 MiB costs an eighth less, a small one a twentieth (`benches/README.md`).
+    /// Reno (RFC 5681) for a new listener on a loopback address, else as [`Congestion::System`]: nothing is lost on the way from core to
+    /// core, and what BBR takes for loss or delay there is the scheduler's doing (`benches/README.md` has what it costs).
     #[default]
     Auto,
-    /// The listener's own: of a new one what `net.ipv4.tcp_congestion_control` says.
+    /// What `net.ipv4.tcp_congestion_control` says for a new listener; a passed one keeps what it has.
     System,
     /// The kernel's name for it, as in `net.ipv4.tcp_available_congestion_control`.
     Named(String),
 }
 
 impl Congestion {
-    /// What a listener at this address is to be given.
+    /// Whether a congestion control may have this name: TCP_CA_NAME_MAX (16) counts the zero behind it.
+    pub(crate) fn is_name(name: &str) -> bool {
+        (1..16).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+    }
+
+    /// What a new listener at this address is to be given; of a passed one no address is asked.
     #[cfg(target_os = "linux")]
-    pub(super) fn at(&self, addr: SocketAddr) -> Option<&str> {
+    pub(super) fn at(&self, addr: Option<SocketAddr>) -> Option<&str> {
         match self {
-            Congestion::Auto => addr.ip().is_loopback().then_some("reno"),
+            Congestion::Auto => addr.is_some_and(|addr| addr.ip().is_loopback()).then_some("reno"),
             Congestion::System => None,
             Congestion::Named(name) => Some(name),
         }
@@ -122,6 +126,12 @@ pub enum ConfigError {
     /// Addresses for wss without a certificate.
     #[error("listen_tls names addresses and tls is None: wss needs a certificate")]
     NoTls,
+    /// A congestion control that no kernel has, or that this system can not be asked for.
+    #[error("congestion is {name:?}: expected the name of a congestion control of Linux")]
+    Congestion {
+        /// What it was called.
+        name: String,
+    },
     /// A header is required, of nobody.
     #[error("proxy_protocol requires a header and proxy_from is empty: nobody could connect")]
     NoProxies,
@@ -153,6 +163,11 @@ impl Config {
         }
         if self.proxy_protocol == ProxyProtocol::Require && self.proxy_from.is_empty() {
             return Err(ConfigError::NoProxies);
+        }
+        if let Congestion::Named(name) = &self.congestion
+            && !(cfg!(target_os = "linux") && Congestion::is_name(name))
+        {
+            return Err(ConfigError::Congestion { name: name.clone() });
         }
         Ok(())
     }
@@ -218,6 +233,7 @@ mod tests {
                 |c| (c.proxy_protocol, c.proxy_from) = (ProxyProtocol::Require, Vec::new()),
                 "proxy_from is empty: nobody could connect",
             ),
+            (|c| c.congestion = Congestion::Named("reno\0".to_owned()), "congestion is \"reno\\0\""),
             (|c| c.settings.limits.queue_low_bytes = 2 << 20, "queue_low_bytes 2097152 is not below"),
         ];
         assert_eq!(Config::default().check(), Ok(()));

@@ -23,7 +23,7 @@ impl<H: Handler + Send + 'static> Workers<H> {
     /// those of an address, handshakes, memory) is split into equal shares: the kernel spreads connections evenly, and loops share nothing.
     ///
     /// # Errors
-    /// A configuration that can not work; the first address that can not be listened on.
+    /// A configuration that can not work; the first address that can not be listened on; a congestion control that can not be had.
     pub fn bind(config: &Config, count: usize, handler: impl Fn() -> H) -> Result<Self, BindError> {
         let count = count.max(1);
         let mut config = config.share(count);
@@ -42,7 +42,7 @@ impl<H: Handler + Send + 'static> Workers<H> {
     /// queues: each new connection wakes all of them, and the first that comes has it. That is no even share under light load.
     ///
     /// # Errors
-    /// A configuration that can not work; the first socket that can not be used.
+    /// A configuration that can not work; the first socket that can not be used; a congestion control that can not be had.
     pub fn on(
         config: &Config,
         count: usize,

@@ -20,12 +20,38 @@ fn frames() -> impl Strategy<Value = Vec<u8>> {
         .prop_map(|frames| frames.into_iter().flat_map(|(first, payload)| masked(first, &payload)).collect())
 }
 
+/// A text in one to four frames, each with a key of its own and large enough to be read straight into the message; an octet may be wrong.
+fn long_text_in_frames() -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::collection::vec(prop_oneof![3 => "[ -~]{1,60}", 1 => ".{1,9}"], 400..1200);
+    let wrong = prop::option::of((any::<prop::sample::Index>(), any::<u8>()));
+    let borders = prop::collection::vec(any::<prop::sample::Index>(), 0..4);
+    (words, wrong, borders, any::<[u8; 4]>()).prop_map(|(words, wrong, borders, key)| {
+        let mut text = words.concat().into_bytes();
+        if let Some((at, octet)) = wrong {
+            let at = at.index(text.len());
+            text[at] = octet;
+        }
+        let mut borders: Vec<usize> = borders.into_iter().map(|at| at.index(text.len())).collect();
+        borders.sort_unstable();
+        let mut from = 0;
+        let mut frames = Vec::new();
+        for (frame, to) in borders.iter().copied().chain([text.len()]).enumerate() {
+            let opcode = if frame == 0 { 1 } else { 0 };
+            let fin = if frame == borders.len() { 0x80 } else { 0 };
+            let key = key.map(|octet| octet.wrapping_add(frame as u8));
+            frames.extend(masked_with(key, fin | opcode, &text[from..to]));
+            from = to;
+        }
+        frames
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn chop_independence(
-        input in prop_oneof![5 => frames(), 1 => prop::collection::vec(any::<u8>(), 0..200)],
+        input in prop_oneof![5 => frames(), 1 => prop::collection::vec(any::<u8>(), 0..200), 1 => long_text_in_frames()],
         cuts in prop::collection::vec(1usize..40_000, 1..6), small in 1usize..50,
     ) {
         let run = |cuts: &[usize], slow| {

@@ -96,7 +96,10 @@ fn drain(turn: &mut Turn<'_>, played: &mut Played) {
 
 /// A client's frame; `first` holds FIN, RSV and opcode.
 fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    let key = [0x37, 0xfa, 0x21, 0x3d];
+    masked_with([0x37, 0xfa, 0x21, 0x3d], first, payload)
+}
+
+fn masked_with(key: MaskKey, first: u8, payload: &[u8]) -> Vec<u8> {
     let header = WireHeader::new(first & 0x80 != 0, first >> 4 & 7, first & 15, Some(key), payload.len() as u64);
     let mut octets = vec![0; header.size()];
     header.emit(&mut octets);

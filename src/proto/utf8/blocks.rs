@@ -1,4 +1,4 @@
-//! Whether octets are UTF-8, for text of some length, where the CPU has AVX2. What is ASCII and what is not is asked of all blocks
+//! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2. What is ASCII and what is not is asked of all blocks
 //! first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
 //! wherever the two alternate, as they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
 //!
@@ -42,8 +42,9 @@ impl Long {
         )
     }
 
-    /// Unmasks all octets, and says whether they are UTF-8 as far as their last whole code point; what is behind that is not
-    /// looked at. One pass takes the mask off and asks what is ASCII: 4 KiB at a time, so that the check finds it in the nearest cache.
+    /// Unmasks all octets, and says whether they are UTF-8 as far as their last whole code point; what is behind need not be right,
+    /// and may be found wrong. One pass takes the mask off and asks what is ASCII, 4 KiB at a time, so that the check finds
+    /// these in the nearest cache: 10 of 89 µs an echoed MiB (`core`, `echo/text`).
     #[inline]
     pub(super) fn unmask(self, key: MaskKey, octets: &mut [u8]) -> bool {
         self.0.vectorize(
@@ -84,7 +85,7 @@ fn unmask_and_check<S: Simd>(simd: S, key: MaskKey, octets: &mut [u8]) -> bool {
         }
     }
     let whole = octets.len() - unfinished(octets);
-    // Or the last block is rightly open.
+    // Else an unfinished code point begins in the last block, which may be left open, and there is no rest to check.
     if whole >= begins {
         check.rest(octets.get(..whole).unwrap_or_default(), begins);
     }

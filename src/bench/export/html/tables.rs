@@ -169,7 +169,7 @@ pub fn facts(machine: &Fingerprint) -> Vec<(&'static str, String)> {
         ("open files", machine.open_files_max.map(|files| files.to_string())),
         ("ports", machine.port_range.map(|(first, last)| format!("{first} to {last}"))),
         ("somaxconn", machine.somaxconn.map(|count| count.to_string())),
-        ("TCP", machine.congestion.clone()),
+        ("congestion control", machine.congestion.clone()),
         ("wslab", Some(format!("{}{commit}{debug}", machine.wslab_version))),
     ]
     .into_iter()
