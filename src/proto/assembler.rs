@@ -57,10 +57,10 @@ impl Assembly {
     }
 
     /// A further frame's header.
-    pub(super) fn begin_frame(&mut self, header: &FrameHeader) {
+    pub(super) fn begin_frame(&mut self, header: &FrameHeader, pool: &mut Pool) {
         self.frame_start = self.buffer.len();
         if !self.compressed {
-            self.buffer.reserve(usize_of(header.len));
+            pool.grow(&mut self.buffer, usize_of(header.len));
         }
     }
 

@@ -7,6 +7,8 @@ pub(super) const HEADROOM: usize = super::wire::HEADER_BYTES_MAX;
 const POOLED_BYTES_MIN: usize = 16 << 10;
 /// A buffer larger than this is given back to the system.
 const POOLED_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// A growing buffer may become one so many times as large as is needed.
+const GROWS_INTO_MAX: usize = 8;
 /// Buffers kept at most: 8 × 1.06 MiB a loop.
 const POOLED_BUFFERS_MAX: usize = 8;
 /// An announced length is believed this far; beyond it, room is made as octets arrive.
@@ -148,6 +150,23 @@ impl Pool {
         buffer
     }
 
+    /// Makes room for `len` octets more: in a buffer that is kept, where one fits, else as [`Buffer::reserve`] does, which clears
+    /// what it grows by and copies again at each doubling. 5 % of a message of 64 KiB in fragments of 1 KiB.
+    pub(super) fn grow(&mut self, buffer: &mut Buffer, len: usize) {
+        let needed = buffer.end.saturating_add(len);
+        if needed > buffer.bytes.len() && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&needed) {
+            let fits = |kept: &Buffer| kept.bytes.len() >= needed && kept.bytes.len() / GROWS_INTO_MAX <= needed;
+            if let Some(at) = self.buffers.iter().position(fits) {
+                let mut larger = self.buffers.swap_remove(at);
+                (larger.start, larger.end) = (HEADROOM, HEADROOM);
+                larger.push(buffer.filled()); // which has room for it
+                self.give(std::mem::replace(buffer, larger));
+                return;
+            }
+        }
+        buffer.reserve(len);
+    }
+
     /// Octets of memory that the buffers kept take.
     pub(super) fn memory_bytes(&self) -> usize {
         self.buffers.iter().map(Buffer::allocated).sum()
@@ -210,6 +229,30 @@ mod tests {
         );
         let again = pool.take(1 << 20);
         assert!(again.filled().is_empty() && pool.buffers.is_empty());
+    }
+
+    #[test]
+    fn a_growing_buffer_goes_on_in_one_that_is_kept() {
+        let mut pool = Pool::default();
+        let kept = pool.take(100 << 10);
+        pool.give(kept);
+        let mut buffer = pool.take(1 << 10);
+        let octets: Vec<u8> = (0..64 << 10).map(|at| (at % 251) as u8).collect();
+        for piece in octets.chunks(1 << 10) {
+            pool.grow(&mut buffer, piece.len());
+            buffer.push(piece);
+            // Too small for it at first; what is small is not kept.
+            assert_eq!(pool.buffers.len(), usize::from(buffer.end < 16 << 10), "{} octets", buffer.len());
+        }
+        assert_eq!(buffer.filled(), octets);
+        assert_eq!(buffer.prepend(HEADROOM).map(|room| room.len()), Some(HEADROOM));
+        assert_eq!(buffer.bytes.len(), HEADROOM + (100 << 10));
+        // One that is kept and much too large stays where it is.
+        let kept = pool.take(1 << 20);
+        pool.give(kept);
+        let mut buffer = pool.take(10 << 10);
+        pool.grow(&mut buffer, 20 << 10);
+        assert_eq!(pool.buffers.len(), 1);
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Turn<'_> {
         let message = match &mut self.connection.message {
             Some(message) => {
                 if chunk.begins {
-                    message.begin_frame(&chunk.header);
+                    message.begin_frame(&chunk.header, &mut self.workspace.pool);
                 }
                 message
             }
