@@ -5,8 +5,8 @@ use std::{cmp::Ordering, collections::BinaryHeap, time::Duration, time::Instant}
 
 /// The instants at which somebody wants to be looked at, earliest first.
 ///
-/// The contract: an entry is a *hint*. Nothing is ever removed before its time, so a key that comes due may belong to an owner
-/// that is gone, that has already been served, or whose deadline has moved. The owner therefore keeps its true deadline itself,
+/// The contract: an entry is a *hint*. None but the earliest is ever removed before its time, so a key that comes due may belong to
+/// an owner that is gone, that has already been served, or whose deadline has moved. The owner therefore keeps its true deadline itself,
 /// compares when the key is popped, and arms again if the truth lies later. It does not arm at every activity: with one entry
 /// in the heap per owner and kind, the heap stays as long as the list of owners, and moving a deadline back costs nothing.
 ///
@@ -55,6 +55,17 @@ impl<K: Copy> Deadlines<K> {
             return None;
         }
         self.heap.pop().map(|entry| entry.key)
+    }
+
+    /// The earliest key, due or not: nobody need be slept for who is gone, or has no deadline any more.
+    #[inline]
+    pub fn first(&self) -> Option<K> {
+        self.heap.peek().map(|entry| entry.key)
+    }
+
+    /// Drops the entry of [`first`](Self::first).
+    pub fn remove_first(&mut self) {
+        self.heap.pop();
     }
 
     /// The earliest instant armed, perhaps of a stale entry.
@@ -188,6 +199,9 @@ mod tests {
         assert_eq!(deadlines.next(), Some(start + ms(4)));
         assert_eq!(deadlines.poll_timeout(start), Some(ms(4)));
         assert_eq!(deadlines.poll_timeout(start + ms(9)), Some(Duration::ZERO));
+        assert_eq!(deadlines.first(), Some(()));
+        deadlines.remove_first();
+        assert_eq!((deadlines.poll_timeout(start), deadlines.first()), (None, None));
     }
 
     #[test]

@@ -160,7 +160,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             self.turned = false;
             self.tally.turns.record(now.saturating_duration_since(self.sessions.shared.now));
         }
-        match self.kernel.poll(events, self.timeout(now)) {
+        let timeout = self.timeout(now);
+        match self.kernel.poll(events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             polled => polled?,
         }
@@ -177,7 +178,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     }
 
     /// How long the poll may sleep.
-    fn timeout(&self, now: Instant) -> Option<Duration> {
+    fn timeout(&mut self, now: Instant) -> Option<Duration> {
         let drained = if let State::Draining(until) = self.state { Some(until) } else { None };
         let own = [self.reception.next_accept(now), self.lobby.next_deadline(), drained].into_iter().flatten();
         own.map(|at| at.saturating_duration_since(now)).chain(self.sessions.poll_timeout(now)).min()

@@ -1,6 +1,10 @@
-//! What sessions hold together: the running sums are what a recount gives, and shedding frees it.
+//! What sessions have together: the running sums are what a recount gives, shedding frees what they hold, and no poll sleeps past
+//! a deadline of any.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{App, REQUEST, Random, compressed, frames, masked, shared};
 use crate::{
@@ -58,7 +62,7 @@ impl Crowd {
         self.sessions.on_ready(id, readiness, &mut self.app);
     }
 
-    /// The end of a turn; the sums must hold.
+    /// The end of a turn; the sums must hold, and a poll would sleep until the earliest deadline at most.
     fn end_turn(&mut self) {
         self.sessions.pump_listed(List::Heavy, &mut self.app, || true);
         self.sessions.on_deadlines(&mut self.app);
@@ -67,6 +71,13 @@ impl Crowd {
         assert_eq!(self.sessions.counted(), self.sessions.recount(), "the same after the dead have gone");
         let Crowd { sessions, ids, .. } = self;
         ids.retain(|id| sessions.get(*id).is_some());
+        let now = sessions.shared.now;
+        let next = ids.iter().filter_map(|id| sessions.get(*id)?.next_deadline()).min();
+        let sleeps = sessions.poll_timeout(now);
+        assert!(
+            next.is_none_or(|at| sleeps.is_some_and(|sleep| sleep <= at - now)),
+            "asleep for {sleeps:?} past a deadline"
+        );
     }
 }
 
@@ -78,6 +89,7 @@ fn the_running_sums_are_a_recount_whatever_peers_do() {
         let deflate = DeflateConfig { mode: DeflateMode::Takeover, ..DeflateConfig::default() };
         let mut crowd = Crowd::new(Settings { limits, deflate, ..Settings::default() }, seed);
         for _ in 0..300 {
+            crowd.sessions.shared.now += Duration::from_millis(crowd.random.below(150) as u64);
             if crowd.ids.len() < 2 || crowd.random.one_in(20) {
                 crowd.join();
             }
@@ -118,6 +130,29 @@ fn the_running_sums_are_a_recount_whatever_peers_do() {
         crowd.end_turn();
         assert_eq!(crowd.sessions.counted(), (0, 0), "seed {seed}: all are gone");
     }
+}
+
+#[test]
+fn a_poll_sleeps_without_a_timer_once_everybody_has_opened_or_gone() {
+    let mut crowd = Crowd::new(Settings::default(), 1);
+    let ids: Vec<ConnId> = (0..3).map(|_| crowd.join()).collect();
+    let now = crowd.sessions.shared.now;
+    assert_eq!(crowd.sessions.poll_timeout(now), Some(Settings::default().timeouts.handshake));
+    for id in &ids {
+        crowd.sessions.get_mut(*id).unwrap().socket_mut().write_cut = Cut::Whole;
+    }
+    crowd.send(ids[0], REQUEST.as_bytes());
+    crowd.send(ids[2], REQUEST.as_bytes());
+    crowd.end_turn();
+    assert!(crowd.sessions.poll_timeout(now).is_some(), "one is still opening");
+    crowd.sessions.abort(ids[1], &mut crowd.app);
+    crowd.end_turn();
+    assert_eq!((crowd.sessions.poll_timeout(now), crowd.sessions.waiting()), (None, (0, 0)));
+    // Who gets a deadline again is slept for.
+    crowd.sessions.get_mut(ids[0]).unwrap().socket_mut().outbound_max = 0;
+    crowd.send(ids[0], &masked(0x82, &[7; 1000]));
+    crowd.end_turn();
+    assert_eq!(crowd.sessions.poll_timeout(now), Some(Settings::default().timeouts.write_stall));
 }
 
 #[test]
