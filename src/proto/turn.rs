@@ -283,6 +283,12 @@ impl<'t> Turn<'t> {
 
     #[inline(never)]
     fn decode(&mut self) -> Option<Received<'_>> {
+        if self.may_be_fragmented()
+            && let Some(placed) = self.next_fragmented()
+        {
+            let (message, sender) = self.whole(placed);
+            return Some(Received { event: Event::Message(message), sender });
+        }
         let step = self.step();
         self.whole = if self.inflated == 0 { Whole::judge(self.connection, self.workspace) } else { Whole::NONE };
         let step = match step? {

@@ -1,5 +1,5 @@
-//! Messages that arrive whole (RFC 6455 §5.2): the short way that nearly every one takes, from its frame to where its echo
-//! would lie. Judges nothing that is out of the ordinary: that it leaves to [`receive`](super::receive).
+//! Messages that arrive whole (RFC 6455 §5.2, §5.4): the short way that nearly every one takes, from its frame or frames to where
+//! its echo would lie. Judges nothing that is out of the ordinary: that it leaves to [`receive`](super::receive).
 
 use std::ops::Range;
 
@@ -67,7 +67,8 @@ impl Turn<'_> {
         let Turn { connection, workspace, whole, landed, inflated, .. } = self;
         let start = workspace.input.start;
         let input = workspace.window.get_mut(start..workspace.input.end)?;
-        let (kind, header, len, key) = whole_message(input)?;
+        let (first, header, len, key) = whole_frame(input)?;
+        let kind = kind_of(first, UNFRAGMENTED)?;
         let is_open = matches!(connection.phase, Phase::Open);
         if !is_open || len as u64 >= whole.len_end || workspace.lanes.len() >= whole.room {
             return None;
@@ -99,6 +100,48 @@ impl Turn<'_> {
         Some(Placed { kind, header, at: to..to + len })
     }
 
+    /// Whether [`Turn::next_fragmented`] is worth asking.
+    #[inline(always)]
+    pub(super) fn may_be_fragmented(&self) -> bool {
+        let Workspace { window, input, .. } = &*self.workspace;
+        self.whole.len_end > 0 && window.get(input.start).is_some_and(|first| kind_of(*first, FIRST_FRAGMENT).is_some())
+    }
+
+    /// The same of a message in fragments with nothing between them, all of it in the window: each is unmasked to right behind
+    /// the one before. Looked through first, so that frames of which any is illegal, or not there yet, are untouched when they come
+    /// to [`Turn::step`].
+    #[inline(never)]
+    pub(super) fn next_fragmented(&mut self) -> Option<Placed> {
+        let Turn { connection, workspace, whole, .. } = self;
+        let Workspace { window, input, lanes, .. } = &mut *workspace;
+        let is_open = matches!(connection.phase, Phase::Open);
+        if !is_open || lanes.len() >= whole.room {
+            return None;
+        }
+        let (kind, first, total) = whole_fragments(window.get(input.clone())?, whole.len_end)?;
+        let (from, run) = (input.start + first, &lanes.run);
+        let header = WireHeader::new(true, 0, 0, None, total as u64).size();
+        let to = if run.start == run.end { from } else { run.end + header };
+        if to > from {
+            return None; // our header is longer than its first frame's, and answers lie right before it
+        }
+        let (mut end, mut is_last) = (to, false);
+        while !is_last {
+            let frame = window.get(input.start..input.end)?;
+            let (first, size, len, key) = whole_frame(frame)?;
+            is_last = first == LAST_FRAGMENT;
+            let from = input.start + size;
+            mask_to_front(key, window.get_mut(end..from + len)?, from - end);
+            (input.start, end) = (from + len, end + len);
+        }
+        let is_legal = kind == MessageKind::Binary || is_utf8(window.get(to..end)?);
+        if !is_legal {
+            self.fail(ProtocolError::InvalidUtf8);
+            return None;
+        }
+        Some(Placed { kind, header, at: to..end })
+    }
+
     /// A message that arrived whole, put where its echo would lie.
     pub(super) fn place(&mut self, kind: MessageKind, at: Range<usize>) -> Placed {
         let Workspace { window, lanes: Lanes { run, .. }, .. } = &mut *self.workspace;
@@ -112,16 +155,29 @@ impl Turn<'_> {
     }
 }
 
-/// The kind, header size, payload length and key of a masked data frame with FIN, no RSV and a length of at most 16 bits
-/// in its shortest form, that is whole in `input`.
+/// FIN, and no fragment before.
+const UNFRAGMENTED: u8 = 0x80;
+/// The first of several.
+const FIRST_FRAGMENT: u8 = 0;
+/// A continuation with others behind it, and the last.
+const CONTINUATION: u8 = 0;
+const LAST_FRAGMENT: u8 = 0x80;
+
+/// What kind of message begins with this octet, where FIN is as expected and no RSV bit is set.
 #[inline(always)]
-fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, MaskKey)> {
+fn kind_of(first: u8, fin: u8) -> Option<MessageKind> {
+    match first ^ fin {
+        1 => Some(MessageKind::Text),
+        2 => Some(MessageKind::Binary),
+        _ => None,
+    }
+}
+
+/// First octet, header size, payload length and key of a masked frame with a length of at most 16 bits in its shortest form, that is
+/// whole in `input`. The first octet is the caller's to judge.
+#[inline(always)]
+fn whole_frame(input: &[u8]) -> Option<(u8, usize, usize, MaskKey)> {
     let (&[first, second], rest) = input.split_first_chunk()?;
-    let kind = match first {
-        0x81 => MessageKind::Text,
-        0x82 => MessageKind::Binary,
-        _ => return None,
-    };
     let (len, header, rest) = match second {
         0x80..=0xfd => (usize::from(second & 0x7f), 6, rest),
         0xfe => {
@@ -135,5 +191,25 @@ fn whole_message(input: &[u8]) -> Option<(MessageKind, usize, usize, MaskKey)> {
         _ => return None,
     };
     let (key, payload) = rest.split_first_chunk()?;
-    (payload.len() >= len).then_some((kind, header, len, *key))
+    (payload.len() >= len).then_some((first, header, len, *key))
+}
+
+/// The kind, the first header's size and the payload's length, where `octets` begin with all frames of a message in fragments and its
+/// payload is shorter than `len_end`.
+fn whole_fragments(octets: &[u8], len_end: u64) -> Option<(MessageKind, usize, usize)> {
+    let (first, header, mut total, _) = whole_frame(octets)?;
+    let kind = kind_of(first, FIRST_FRAGMENT)?;
+    let mut at = header + total;
+    loop {
+        let (fin, size, len, _) = whole_frame(octets.get(at..)?)?;
+        (total, at) = (total + len, at + size + len);
+        if total as u64 >= len_end {
+            return None;
+        }
+        match fin {
+            CONTINUATION => {}
+            LAST_FRAGMENT => return Some((kind, header, total)),
+            _ => return None,
+        }
+    }
 }

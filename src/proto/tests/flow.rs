@@ -25,6 +25,52 @@ fn a_large_message_is_assembled_and_echoed_whichever_way_it_comes() {
 }
 
 #[test]
+fn a_message_in_fragments_is_answered_where_it_lies_if_it_lies_there_whole() {
+    let key = [0x37, 0xfa, 0x21, 0x3d];
+    let short = masked(0x82, b"before");
+    let (hello, large) = ("Grüße, 世界", vec![7; 65_536]);
+    // What came, what it is answered with, and whether it was copied out of the window.
+    let table: &[(Vec<u8>, Vec<u8>, bool)] = &[
+        (in_fragments(1, hello.as_bytes(), &[0, 3, 3, 4, 12], key), plain(0x81, hello.as_bytes()), false),
+        (in_fragments(2, b"", &[0, 0], key), plain(0x82, b""), false),
+        (in_fragments(2, &large, &[1024, 65_535], key), plain(0x82, &large), false),
+        // Its answer's header takes ten octets; its first frame's has eight, behind an answer.
+        (
+            [short.clone(), in_fragments(2, &large, &[1024, 65_535], key)].concat(),
+            [plain(0x82, b"before"), plain(0x82, &large)].concat(),
+            true,
+        ),
+        // A frame's last octet, a control frame between, a length with 64 bits.
+        (in_fragments(2, b"not whole", &[3], key)[..15].to_vec(), vec![], true),
+        (
+            [masked(0x02, b"a"), masked(0x89, b"?"), masked(0x80, b"b")].concat(),
+            [plain(0x8a, b"?"), plain(0x82, b"ab")].concat(),
+            true,
+        ),
+        (in_fragments(2, &large, &[0], key), plain(0x82, &large), true),
+        // Text that is not, and more than a message may have.
+        (in_fragments(1, b"\xc3(", &[1], key), plain(0x88, &1007u16.to_be_bytes()), false),
+        (in_fragments(2, &vec![7; 70_001], &[30_000], key), plain(0x88, &1009u16.to_be_bytes()), true),
+    ];
+    for (at, (input, expected, is_copied)) in table.iter().enumerate() {
+        let limits = Limits { frame_bytes_max: 70_000, message_bytes_max: 70_000, ..Limits::DEFAULT };
+        let settings = Settings { limits, ..Settings::default() };
+        let (mut workspace, now) = (Workspace::new(), Instant::now());
+        let mut connection = opened(Role::Server, settings, now);
+        let mut turn = connection.turn(&mut workspace, now);
+        turn.spare()[..input.len()].copy_from_slice(input);
+        turn.filled(input.len());
+        let mut played = Played::default();
+        receive_all(&mut turn, &mut played);
+        let (connection, workspace) = (&turn.connection, &turn.workspace);
+        let has_message = connection.message.is_some() || workspace.message.is_some();
+        assert_eq!(has_message || workspace.pool.memory_bytes() > 0, *is_copied, "{at}");
+        drain(&mut turn, &mut played);
+        assert!(played.wire == *expected, "{at}: {:?}, {} octets", played.events, played.wire.len());
+    }
+}
+
+#[test]
 fn decoding_stops_at_the_high_water_mark_and_nothing_is_lost() {
     let settings = Settings {
         limits: Limits { queue_high_bytes: 1000, queue_low_bytes: 100, ..Limits::DEFAULT },

@@ -33,16 +33,28 @@ fn long_text_in_frames() -> impl Strategy<Value = Vec<u8>> {
         }
         let mut borders: Vec<usize> = borders.into_iter().map(|at| at.index(text.len())).collect();
         borders.sort_unstable();
-        let mut from = 0;
-        let mut frames = Vec::new();
-        for (frame, to) in borders.iter().copied().chain([text.len()]).enumerate() {
-            let opcode = if frame == 0 { 1 } else { 0 };
-            let fin = if frame == borders.len() { 0x80 } else { 0 };
-            let key = key.map(|octet| octet.wrapping_add(frame as u8));
-            frames.extend(masked_with(key, fin | opcode, &text[from..to]));
-            from = to;
+        in_fragments(1, &text, &borders, key)
+    })
+}
+
+/// Messages in up to nine frames each, which have keys of their own; an octet of all that may be wrong, a header's too.
+fn messages_in_fragments() -> impl Strategy<Value = Vec<u8>> {
+    let payload = prop_oneof![6 => ".{0,40}", 1 => Just("ж€x".repeat(9_000))].prop_map(String::into_bytes);
+    let borders = prop::collection::vec(any::<prop::sample::Index>(), 0..9);
+    let message = (payload, borders, any::<bool>(), any::<MaskKey>());
+    let wrong = prop::option::of((any::<prop::sample::Index>(), any::<u8>()));
+    (prop::collection::vec(message, 1..6), wrong).prop_map(|(messages, wrong)| {
+        let mut octets = Vec::new();
+        for (payload, borders, is_text, key) in messages {
+            let mut borders: Vec<usize> = borders.into_iter().map(|at| at.index(payload.len() + 1)).collect();
+            borders.sort_unstable();
+            octets.extend(in_fragments(if is_text { 1 } else { 2 }, &payload, &borders, key));
         }
-        frames
+        if let Some((at, octet)) = wrong {
+            let at = at.index(octets.len());
+            octets[at] = octet;
+        }
+        octets
     })
 }
 
@@ -51,7 +63,7 @@ proptest! {
 
     #[test]
     fn chop_independence(
-        input in prop_oneof![5 => frames(), 1 => prop::collection::vec(any::<u8>(), 0..200), 1 => long_text_in_frames()],
+        input in prop_oneof![5 => frames(), 1 => prop::collection::vec(any::<u8>(), 0..200), 1 => long_text_in_frames(), 2 => messages_in_fragments()],
         cuts in prop::collection::vec(1usize..40_000, 1..6), small in 1usize..50,
     ) {
         let run = |cuts: &[usize], slow| {

@@ -108,6 +108,20 @@ fn masked_with(key: MaskKey, first: u8, payload: &[u8]) -> Vec<u8> {
     octets
 }
 
+/// A message of a client in fragments that end at these borders, each with a key of its own.
+fn in_fragments(opcode: u8, payload: &[u8], borders: &[usize], key: MaskKey) -> Vec<u8> {
+    let mut from = 0;
+    let mut octets = Vec::new();
+    for (frame, to) in borders.iter().copied().chain([payload.len()]).enumerate() {
+        let fin = if frame == borders.len() { 0x80 } else { 0 };
+        let opcode = if frame == 0 { opcode } else { 0 };
+        let key = key.map(|octet| octet.wrapping_add(frame as u8));
+        octets.extend(masked_with(key, fin | opcode, &payload[from..to]));
+        from = to;
+    }
+    octets
+}
+
 /// A server's frame.
 fn plain(first: u8, payload: &[u8]) -> Vec<u8> {
     let header = WireHeader::new(first & 0x80 != 0, first >> 4 & 7, first & 15, None, payload.len() as u64);
