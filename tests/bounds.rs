@@ -185,6 +185,25 @@ fn when_memory_runs_short_newcomers_are_turned_away_and_then_the_largest_is_clos
     open_once_there_is_room(&ws, || ws.tcp()).expect_echo("welcome again");
 }
 
+#[test]
+fn buffers_that_are_kept_for_messages_to_come_keep_nobody_out() {
+    let server = Serve::start(&["--memory-max", "8MiB", "--deflate", "off"]);
+    let [ws, _] = server.doors();
+    // Together more than nine tenths of 8 MiB.
+    let mut peers: Vec<Client> = (0..7).map(|_| ws.open()).collect();
+    for peer in &mut peers {
+        peer.send(&begun(1 << 20, 200_000));
+    }
+    for peer in &mut peers {
+        peer.expect_silence(Duration::from_millis(10));
+    }
+    for peer in &mut peers {
+        peer.send(&rest_of(&begun(1 << 20, 1 << 20), 200_000));
+        assert_eq!(peer.frame().payload.len(), 1 << 20);
+    }
+    ws.open().expect_echo("welcome at once");
+}
+
 /// What comes behind `sent` octets of payload.
 fn rest_of(frame: &[u8], sent: usize) -> Vec<u8> {
     frame[14 + sent..].to_vec()

@@ -95,8 +95,8 @@ impl Assembly {
     }
 
     /// Room to read payload into directly: at most `max` octets. The caller counts them with [`Assembly::commit_masked`].
-    pub(super) fn spare(&mut self, max: usize) -> &mut [u8] {
-        self.buffer.reserve(max);
+    pub(super) fn spare(&mut self, max: usize, pool: &mut Pool) -> &mut [u8] {
+        pool.grow(&mut self.buffer, max);
         self.buffer.spare(max)
     }
 

@@ -5,12 +5,15 @@ pub(super) const HEADROOM: usize = super::wire::HEADER_BYTES_MAX;
 
 /// A buffer at least this large is worth keeping: the allocator would map and fault its pages anew each time.
 const POOLED_BYTES_MIN: usize = 16 << 10;
-/// A buffer larger than this is given back to the system.
-const POOLED_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// A buffer larger than this is given back to the system: that of a message as large as may be by default is kept.
+const POOLED_BYTES_MAX: usize = (16 << 20) + (64 << 10);
 /// A growing buffer may become one so many times as large as is needed.
 const GROWS_INTO_MAX: usize = 8;
-/// Buffers kept at most: 8 × 1.06 MiB a loop.
-const POOLED_BUFFERS_MAX: usize = 8;
+/// Buffers kept at most, and their octets: as many messages of 1 MiB as 60 connections have under way at once.
+const POOLED_BUFFERS_MAX: usize = 256;
+const POOLED_TOTAL_MAX: usize = 64 << 20;
+/// What is kept though nobody takes it: eight buffers of a MiB.
+const POOLED_FOR_GOOD_MAX: usize = 8 * ((1 << 20) + (64 << 10));
 /// An announced length is believed this far; beyond it, room is made as octets arrive.
 const BELIEVED_BYTES_MAX: usize = 1 << 20;
 
@@ -128,61 +131,90 @@ impl Buffer {
     }
 }
 
-/// Buffers that were used and can be used again. One a loop.
+/// Buffers that were used and can be used again; the one used last, which caches may hold, is taken first. One a loop.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     buffers: Vec<Buffer>,
+    /// What they are together.
+    bytes: usize,
+    /// So many of them, the first, nobody has taken since it was last asked which.
+    idle: usize,
 }
 
 impl Pool {
     /// An empty buffer behind headroom, with room for `len` octets (or the first MiB of them).
     pub(super) fn take(&mut self, len: usize) -> Buffer {
         let room = HEADROOM + len.min(BELIEVED_BYTES_MAX);
-        let fits = |buffer: &Buffer| buffer.bytes.len() >= room && buffer.bytes.len() / 4 <= room;
-        let mut buffer = match self.buffers.iter().position(fits) {
-            Some(at) if len >= POOLED_BYTES_MIN => self.buffers.swap_remove(at),
-            _ => Buffer::default(),
-        };
-        if buffer.bytes.is_empty() {
-            buffer.bytes = vec![0; room];
-        }
+        let kept = if len >= POOLED_BYTES_MIN { self.take_kept(room, 4) } else { None };
+        let mut buffer = kept.unwrap_or_else(|| Buffer { bytes: vec![0; room], ..Buffer::default() });
         (buffer.start, buffer.end) = (HEADROOM, HEADROOM);
         buffer
     }
 
     /// Makes room for `len` octets more: in a buffer that is kept, where one fits, else as [`Buffer::reserve`] does, which clears
-    /// what it grows by and copies again at each doubling. 5 % of a message of 64 KiB in fragments of 1 KiB.
+    /// what it grows by and copies again at each doubling.
     pub(super) fn grow(&mut self, buffer: &mut Buffer, len: usize) {
         let needed = buffer.end.saturating_add(len);
-        if needed > buffer.bytes.len() && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&needed) {
-            let fits = |kept: &Buffer| kept.bytes.len() >= needed && kept.bytes.len() / GROWS_INTO_MAX <= needed;
-            if let Some(at) = self.buffers.iter().position(fits) {
-                let mut larger = self.buffers.swap_remove(at);
-                (larger.start, larger.end) = (HEADROOM, HEADROOM);
-                larger.push(buffer.filled()); // which has room for it
-                self.give(std::mem::replace(buffer, larger));
-                return;
-            }
+        if needed > buffer.bytes.len()
+            && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&needed)
+            && let Some(mut larger) = self.take_kept(needed, GROWS_INTO_MAX)
+        {
+            (larger.start, larger.end) = (HEADROOM, HEADROOM);
+            larger.push(buffer.filled()); // which has room for it
+            self.give(std::mem::replace(buffer, larger));
+            return;
         }
         buffer.reserve(len);
     }
 
+    /// A kept buffer of so many octets at least, and at most so many times as many.
+    fn take_kept(&mut self, bytes: usize, times_max: usize) -> Option<Buffer> {
+        let fits = |kept: &Buffer| kept.bytes.len() >= bytes && kept.bytes.len() / times_max <= bytes;
+        let at = self.buffers.iter().rposition(fits)?;
+        let buffer = self.buffers.remove(at);
+        self.bytes -= buffer.allocated();
+        self.idle = self.idle.min(at);
+        Some(buffer)
+    }
+
     /// Octets of memory that the buffers kept take.
+    #[inline]
     pub(super) fn memory_bytes(&self) -> usize {
-        self.buffers.iter().map(Buffer::allocated).sum()
+        self.bytes
     }
 
     /// Gives the buffers kept back to the system.
     pub(super) fn clear(&mut self) {
-        self.buffers.clear();
+        *self = Self::default();
     }
 
     /// Takes a buffer back.
     pub(super) fn give(&mut self, buffer: Buffer) {
-        let size = buffer.bytes.len();
-        if (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&size) && self.buffers.len() < POOLED_BUFFERS_MAX {
+        let bytes = self.bytes + buffer.allocated();
+        if (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&buffer.bytes.len())
+            && self.buffers.len() < POOLED_BUFFERS_MAX
+            && bytes <= POOLED_TOTAL_MAX
+        {
+            self.bytes = bytes;
             self.buffers.push(buffer);
         }
+    }
+
+    /// Whether more is kept than is kept for good.
+    #[inline]
+    pub(super) fn has_surplus(&self) -> bool {
+        self.bytes > POOLED_FOR_GOOD_MAX
+    }
+
+    /// Gives back what is more than that and was not used since the last call.
+    pub(super) fn give_back(&mut self) {
+        let mut surplus = 0;
+        while surplus < self.idle && self.has_surplus() {
+            self.bytes -= self.buffers.get(surplus).map_or(0, Buffer::allocated);
+            surplus += 1;
+        }
+        self.buffers.drain(..surplus);
+        self.idle = self.buffers.len();
     }
 }
 
@@ -217,11 +249,11 @@ mod tests {
         let mut pool = Pool::default();
         let small = pool.take(100);
         pool.give(small);
-        assert!(pool.buffers.is_empty());
+        assert!(pool.buffers.is_empty() && pool.memory_bytes() == 0);
         let mut large = pool.take(1 << 20);
         large.push(b"old");
         pool.give(large);
-        assert_eq!(pool.buffers.len(), 1);
+        assert_eq!((pool.buffers.len(), pool.memory_bytes()), (1, HEADROOM + (1 << 20)));
         assert_eq!(
             pool.take(20 << 10).bytes.len(),
             HEADROOM + (20 << 10),
@@ -229,6 +261,26 @@ mod tests {
         );
         let again = pool.take(1 << 20);
         assert!(again.filled().is_empty() && pool.buffers.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_used_for_a_while_is_given_back_but_for_a_few() {
+        let mut pool = Pool::default();
+        let crowd: Vec<Buffer> = (0..100).map(|_| pool.take(1 << 20)).collect();
+        crowd.into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.buffers.len(), 63, "64 MiB at most");
+        pool.give_back();
+        assert_eq!(pool.buffers.len(), 63, "they were used just now");
+        let some: Vec<Buffer> = (0..20).map(|_| pool.take(1 << 20)).collect();
+        some.into_iter().for_each(|buffer| pool.give(buffer));
+        pool.give_back();
+        assert_eq!(pool.buffers.len(), 20, "so many were used meanwhile");
+        for _ in 0..2 {
+            pool.give_back();
+            assert_eq!(pool.buffers.len(), 8);
+            assert_eq!(pool.memory_bytes(), pool.buffers.iter().map(Buffer::allocated).sum::<usize>());
+            assert!(!pool.has_surplus());
+        }
     }
 
     #[test]

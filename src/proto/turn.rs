@@ -13,11 +13,15 @@ use super::{
     receive::Step,
     sender::{Message, Sender},
     whole::{Placed, Whole},
-    workspace::{WINDOW_BYTES, Workspace},
+    workspace::Workspace,
 };
 
 /// From this many payload octets still to come on, they are read straight into the message.
 const DIRECT_BYTES_MIN: u64 = 8 << 10;
+
+/// So many are read at once then, if the socket has them: each read tells the peer's system of new room, which costs both more than
+/// looking at the octets does. What a read brings is dealt with in 100 µs.
+const DIRECT_BYTES_MAX: u64 = 512 << 10;
 
 /// One connection with the loop's workspace. Order of use: read into [`Turn::spare`], count with [`Turn::filled`], take
 /// events with [`Turn::receive`] until there is none, send [`Turn::transmit`], count with [`Turn::advance`].
@@ -127,7 +131,7 @@ impl<'t> Turn<'t> {
         }
         // What is compressed has to pass through the inflater.
         let message = connection.message.as_mut().filter(|message| !message.compressed)?;
-        Some(message.spare(left.min(WINDOW_BYTES as u64) as usize))
+        Some(message.spare(left.min(DIRECT_BYTES_MAX) as usize, &mut self.workspace.pool))
     }
 
     /// `len` octets were read into [`Turn::spare_payload`].

@@ -170,7 +170,19 @@ impl Workspace {
         self.window.len() + self.lanes.memory_bytes() + self.pool.memory_bytes() + self.means.codecs.memory_bytes()
     }
 
-    /// Gives pooled message buffers back to the system.
+    /// Whether pooled message buffers are more than what is kept for good: then [`Workspace::give_back`] is to be called every so
+    /// often, until they are not.
+    #[inline]
+    pub fn has_surplus(&self) -> bool {
+        self.pool.has_surplus()
+    }
+
+    /// Gives message buffers back to the system, as far as they are surplus and were not used since the last call.
+    pub fn give_back(&mut self) {
+        self.pool.give_back();
+    }
+
+    /// Gives all pooled message buffers back to the system.
     pub fn trim(&mut self) {
         self.pool.clear();
     }

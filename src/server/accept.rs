@@ -266,7 +266,11 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
             return Err(Refusal::TooManyConnections { connections_max: *connections_max, retry_after: RETRY_AFTER });
         }
         if self.sessions.memory_bytes() >= *memory_bytes_high {
-            return Err(Refusal::OutOfMemory);
+            // What nobody uses turns nobody away.
+            self.sessions.shared.workspace.trim();
+            if self.sessions.memory_bytes() >= *memory_bytes_high {
+                return Err(Refusal::OutOfMemory);
+            }
         }
         admission.admit(peer.ip())
     }

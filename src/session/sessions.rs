@@ -24,6 +24,9 @@ use crate::{
 /// Deadlines that nobody has any more, struck off before a poll sleeps.
 const STALE_A_POLL: usize = 64;
 
+/// What nobody has used for so long is given back, where it is much.
+const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// What the poll said of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Readiness {
@@ -65,6 +68,8 @@ pub struct Sessions<S> {
     lists: Lists,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
+    /// When buffers that nobody uses are looked for.
+    give_back_due: Instant,
     census: Census,
     /// What they share, the turn's clock reading among it.
     pub shared: Shared,
@@ -86,6 +91,7 @@ impl<S: Socket> Sessions<S> {
             lists: Lists::default(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
+            give_back_due: shared.now,
             census: Census::default(),
             shared,
             hook,
@@ -175,7 +181,8 @@ impl<S: Socket> Sessions<S> {
             }
             self.deadlines.remove_first();
         }
-        self.deadlines.poll_timeout(now)
+        let give_back = self.shared.workspace.has_surplus().then(|| self.give_back_due.saturating_duration_since(now));
+        [self.deadlines.poll_timeout(now), give_back].into_iter().flatten().min()
     }
 
     /// Takes a session in. `register` shows its socket to the poll, for both directions at once and for good: edges, two flags and
@@ -270,7 +277,7 @@ impl<S: Socket> Sessions<S> {
         }
     }
 
-    /// Acts on every deadline that has passed.
+    /// Acts on every deadline that has passed; gives back buffers that nobody has used for a while.
     pub fn on_deadlines<H: Handler>(&mut self, handler: &mut H) {
         let now = self.shared.now;
         while let Some(id) = self.deadlines.pop_due(now) {
@@ -286,6 +293,10 @@ impl<S: Socket> Sessions<S> {
                 }
                 Some(_) => self.pump(id, handler, Session::on_deadline),
             }
+        }
+        if now >= self.give_back_due && self.shared.workspace.has_surplus() {
+            self.give_back_due = now + GIVE_BACK_INTERVAL;
+            self.shared.workspace.give_back();
         }
     }
 
