@@ -1,5 +1,5 @@
 //! Deadlines for many owners without a timer each: a heap of instants, lazily deleted.
-//! Reads no clock and cancels nothing: an entry that no longer matters is recognised by its owner when it comes due.
+//! Reads no clock and seeks nothing: an entry that no longer matters is recognised by its owner when it comes first, or due.
 
 use std::{cmp::Ordering, collections::BinaryHeap, time::Duration, time::Instant};
 

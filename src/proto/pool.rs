@@ -151,11 +151,11 @@ impl Pool {
         buffer
     }
 
-    /// Makes room for `len` octets more: in a buffer that is kept, where one fits, else as [`Buffer::reserve`] does, which clears
-    /// what it grows by and copies again at each doubling.
+    /// Makes room for `len` octets more, of a large `len` only for the first MiB: in a buffer that is kept, where its own memory
+    /// is too small and one fits, else as [`Buffer::reserve`] does, which clears what it grows by and copies again at each doubling.
     pub(super) fn grow(&mut self, buffer: &mut Buffer, len: usize) {
-        let needed = buffer.end.saturating_add(len);
-        if needed > buffer.bytes.len()
+        let needed = buffer.end + len.min(BELIEVED_BYTES_MAX);
+        if needed > buffer.allocated()
             && (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&needed)
             && let Some(mut larger) = self.take_kept(needed, GROWS_INTO_MAX)
         {
@@ -188,15 +188,27 @@ impl Pool {
         *self = Self::default();
     }
 
-    /// Takes a buffer back.
+    /// Takes a buffer back. Those that nobody has taken for longest make room for it.
     pub(super) fn give(&mut self, buffer: Buffer) {
-        let bytes = self.bytes + buffer.allocated();
-        if (POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&buffer.bytes.len())
-            && self.buffers.len() < POOLED_BUFFERS_MAX
-            && bytes <= POOLED_TOTAL_MAX
-        {
-            self.bytes = bytes;
-            self.buffers.push(buffer);
+        if !(POOLED_BYTES_MIN..=POOLED_BYTES_MAX).contains(&buffer.bytes.len()) {
+            return;
+        }
+        self.bytes += buffer.allocated();
+        self.buffers.push(buffer);
+        self.drop_first(|pool, gone| pool.buffers.len() - gone > POOLED_BUFFERS_MAX || pool.bytes > POOLED_TOTAL_MAX);
+    }
+
+    /// Drops one after the other from the front while there is cause, which is told how many have gone.
+    #[inline]
+    fn drop_first(&mut self, has_cause: impl Fn(&Self, usize) -> bool) {
+        let mut gone = 0;
+        while gone < self.buffers.len() && has_cause(self, gone) {
+            self.bytes -= self.buffers.get(gone).map_or(0, Buffer::allocated);
+            gone += 1;
+        }
+        if gone > 0 {
+            self.buffers.drain(..gone);
+            self.idle = self.idle.saturating_sub(gone);
         }
     }
 
@@ -208,12 +220,7 @@ impl Pool {
 
     /// Gives back what is more than that and was not used since the last call.
     pub(super) fn give_back(&mut self) {
-        let mut surplus = 0;
-        while surplus < self.idle && self.has_surplus() {
-            self.bytes -= self.buffers.get(surplus).map_or(0, Buffer::allocated);
-            surplus += 1;
-        }
-        self.buffers.drain(..surplus);
+        self.drop_first(|pool, gone| gone < pool.idle && pool.has_surplus());
         self.idle = self.buffers.len();
     }
 }
@@ -284,6 +291,32 @@ mod tests {
     }
 
     #[test]
+    fn small_buffers_make_room_for_large_ones() {
+        let mut pool = Pool::default();
+        let crowd: Vec<Buffer> = (0..300).map(|_| pool.take(16 << 10)).collect();
+        crowd.into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.buffers.len(), POOLED_BUFFERS_MAX);
+        let crowd: Vec<Buffer> = (0..30).map(|_| pool.take(1 << 20)).collect();
+        crowd.into_iter().for_each(|buffer| pool.give(buffer));
+        assert_eq!(pool.buffers.len(), POOLED_BUFFERS_MAX);
+        assert!(pool.buffers.iter().rev().take(30).all(|buffer| buffer.bytes.len() > 1 << 20));
+        assert_eq!(pool.memory_bytes(), pool.buffers.iter().map(Buffer::allocated).sum::<usize>());
+    }
+
+    #[test]
+    fn what_is_announced_takes_no_kept_buffer_before_it_comes() {
+        let mut pool = Pool::default();
+        let mut kept = pool.take(1 << 20);
+        kept.push(&vec![0; 16 << 20]);
+        kept.bytes.truncate(HEADROOM + (16 << 20));
+        pool.give(kept);
+        let mut buffer = pool.take(1);
+        pool.grow(&mut buffer, (16 << 20) - 1);
+        assert!(buffer.allocated() <= 2 << 20, "{}", buffer.allocated());
+        assert_eq!(pool.buffers.len(), 1);
+    }
+
+    #[test]
     fn a_growing_buffer_goes_on_in_one_that_is_kept() {
         let mut pool = Pool::default();
         let kept = pool.take(100 << 10);
@@ -293,8 +326,8 @@ mod tests {
         for piece in octets.chunks(1 << 10) {
             pool.grow(&mut buffer, piece.len());
             buffer.push(piece);
-            // Too small for it at first; what is small is not kept.
-            assert_eq!(pool.buffers.len(), usize::from(buffer.end < 16 << 10), "{} octets", buffer.len());
+            // Too small for it at first, and while its own memory is large enough.
+            assert!(buffer.end > 16 << 10 || buffer.bytes.len() < 100 << 10, "{} octets", buffer.len());
         }
         assert_eq!(buffer.filled(), octets);
         assert_eq!(buffer.prepend(HEADROOM).map(|room| room.len()), Some(HEADROOM));
@@ -304,7 +337,7 @@ mod tests {
         pool.give(kept);
         let mut buffer = pool.take(10 << 10);
         pool.grow(&mut buffer, 20 << 10);
-        assert_eq!(pool.buffers.len(), 1);
+        assert!(pool.buffers.iter().any(|kept| kept.bytes.len() > 1 << 20));
     }
 
     #[test]

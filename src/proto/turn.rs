@@ -287,6 +287,11 @@ impl<'t> Turn<'t> {
 
     #[inline(never)]
     fn decode(&mut self) -> Option<Received<'_>> {
+        if self.workspace.message.is_some() && self.inflated == 0 {
+            // Behind a message that came in parts and was looked at, the next may be whole.
+            self.recycle();
+            self.whole = Whole::judge(self.connection, self.workspace);
+        }
         if self.may_be_fragmented()
             && let Some(placed) = self.next_fragmented()
         {

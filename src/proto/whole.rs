@@ -139,6 +139,7 @@ impl Turn<'_> {
             self.fail(ProtocolError::InvalidUtf8);
             return None;
         }
+        debug_assert!(*whole == Whole::judge(connection, workspace), "judged once, still true");
         Some(Placed { kind, header, at: to..end })
     }
 
@@ -201,12 +202,12 @@ fn whole_fragments(octets: &[u8], len_end: u64) -> Option<(MessageKind, usize, u
     let kind = kind_of(first, FIRST_FRAGMENT)?;
     let mut at = header + total;
     loop {
-        let (fin, size, len, _) = whole_frame(octets.get(at..)?)?;
+        let (first, size, len, _) = whole_frame(octets.get(at..)?)?;
         (total, at) = (total + len, at + size + len);
         if total as u64 >= len_end {
             return None;
         }
-        match fin {
+        match first {
             CONTINUATION => {}
             LAST_FRAGMENT => return Some((kind, header, total)),
             _ => return None,

@@ -51,7 +51,8 @@ pub type MaskKeys = Box<dyn FnMut() -> MaskKey + Send>;
 
 /// Shared by all connections of one loop, one turn at a time.
 ///
-/// Costs about 140 KiB, up to 8.5 MiB of kept message buffers, and about 560 KiB once messages are compressed.
+/// Costs about 140 KiB, up to 8.5 MiB of kept message buffers, and about 560 KiB once messages are compressed. After many large messages
+/// at once the kept buffers are up to 64 MiB, until [`Workspace::give_back`] has seen them unused.
 pub struct Workspace {
     pub(super) window: Box<[u8]>,
     /// Octets of the window that are not decoded yet.
@@ -171,7 +172,7 @@ impl Workspace {
     }
 
     /// Whether pooled message buffers are more than what is kept for good: then [`Workspace::give_back`] is to be called every so
-    /// often, until they are not.
+    /// often between turns, until they are not. [`Sessions`](crate::session::Sessions) do so four times a second.
     #[inline]
     pub fn has_surplus(&self) -> bool {
         self.pool.has_surplus()

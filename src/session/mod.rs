@@ -10,6 +10,7 @@ mod life;
 mod lists;
 mod pump;
 mod sessions;
+mod surplus;
 mod transfer;
 
 pub(crate) use counts::causes;

@@ -14,7 +14,7 @@ use crate::{
     proto::{Connection, Shutdown, Stage, Turn, Wait, Workspace, handshake::Refusal},
 };
 
-/// One session's share of a turn at most: octets read before the others get theirs.
+/// One session's share of a turn at most: octets read before the others get theirs. A large payload's last read may bring more.
 pub const TURN_BYTES_MAX: usize = 256 << 10;
 
 /// What a read costs at least, in octets of the budget: a TLS record of one octet is work like any other.

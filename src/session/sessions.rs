@@ -15,6 +15,7 @@ use super::{
     handler::{ConnId, Handler},
     lists::{List, Lists},
     pump::{Pumped, Session, Shared, Weight},
+    surplus::Surplus,
 };
 use crate::{
     net::{Deadlines, Mark, Socket},
@@ -23,9 +24,6 @@ use crate::{
 
 /// Deadlines that nobody has any more, struck off before a poll sleeps.
 const STALE_A_POLL: usize = 64;
-
-/// What nobody has used for so long is given back, where it is much.
-const GIVE_BACK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What the poll said of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +66,7 @@ pub struct Sessions<S> {
     lists: Lists,
     gone: Vec<ConnId>,
     deadlines: Deadlines<ConnId>,
-    /// When buffers that nobody uses are looked for.
-    give_back_due: Instant,
+    surplus: Surplus,
     census: Census,
     /// What they share, the turn's clock reading among it.
     pub shared: Shared,
@@ -91,7 +88,7 @@ impl<S: Socket> Sessions<S> {
             lists: Lists::default(),
             gone: Vec::new(),
             deadlines: Deadlines::default(),
-            give_back_due: shared.now,
+            surplus: Surplus::default(),
             census: Census::default(),
             shared,
             hook,
@@ -181,8 +178,10 @@ impl<S: Socket> Sessions<S> {
             }
             self.deadlines.remove_first();
         }
-        let give_back = self.shared.workspace.has_surplus().then(|| self.give_back_due.saturating_duration_since(now));
-        [self.deadlines.poll_timeout(now), give_back].into_iter().flatten().min()
+        [self.deadlines.poll_timeout(now), self.surplus.poll_timeout(&self.shared.workspace, now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes a session in. `register` shows its socket to the poll, for both directions at once and for good: edges, two flags and
@@ -294,10 +293,7 @@ impl<S: Socket> Sessions<S> {
                 Some(_) => self.pump(id, handler, Session::on_deadline),
             }
         }
-        if now >= self.give_back_due && self.shared.workspace.has_surplus() {
-            self.give_back_due = now + GIVE_BACK_INTERVAL;
-            self.shared.workspace.give_back();
-        }
+        self.surplus.give_back(&mut self.shared.workspace, now);
     }
 
     /// Ends a session in order, see [`Session::go_away`].

@@ -29,6 +29,7 @@ fn a_message_in_fragments_is_answered_where_it_lies_if_it_lies_there_whole() {
     let key = [0x37, 0xfa, 0x21, 0x3d];
     let short = masked(0x82, b"before");
     let (hello, large) = ("Grüße, 世界", vec![7; 65_536]);
+    let wrong = [&b"\xc3"[..], &[b'('; 20_000]].concat();
     // What came, what it is answered with, and whether it was copied out of the window.
     let table: &[(Vec<u8>, Vec<u8>, bool)] = &[
         (in_fragments(1, hello.as_bytes(), &[0, 3, 3, 4, 12], key), plain(0x81, hello.as_bytes()), false),
@@ -49,7 +50,7 @@ fn a_message_in_fragments_is_answered_where_it_lies_if_it_lies_there_whole() {
         ),
         (in_fragments(2, &large, &[0], key), plain(0x82, &large), true),
         // Text that is not, and more than a message may have.
-        (in_fragments(1, b"\xc3(", &[1], key), plain(0x88, &1007u16.to_be_bytes()), false),
+        (in_fragments(1, &wrong, &[1], key), plain(0x88, &1007u16.to_be_bytes()), false),
         (in_fragments(2, &vec![7; 70_001], &[30_000], key), plain(0x88, &1009u16.to_be_bytes()), true),
     ];
     for (at, (input, expected, is_copied)) in table.iter().enumerate() {
@@ -68,6 +69,24 @@ fn a_message_in_fragments_is_answered_where_it_lies_if_it_lies_there_whole() {
         drain(&mut turn, &mut played);
         assert!(played.wire == *expected, "{at}: {:?}, {} octets", played.events, played.wire.len());
     }
+}
+
+#[test]
+fn behind_a_message_that_came_in_parts_one_that_is_there_is_answered_where_it_lies() {
+    let message = in_fragments(2, &[7; 20_000], &[5_000, 10_000], [0x37, 0xfa, 0x21, 0x3d]);
+    let (mut workspace, now) = (Workspace::new(), Instant::now());
+    let mut connection = opened(Role::Server, Settings::default(), now);
+    let (mut played, input) = (Played::default(), message.repeat(3));
+    for input in [&input[..10_000], &input[10_000..]] {
+        let mut turn = connection.turn(&mut workspace, now);
+        turn.spare()[..input.len()].copy_from_slice(input);
+        turn.filled(input.len());
+        receive_all(&mut turn, &mut played);
+        drain(&mut turn, &mut played);
+        // One of them was assembled; a second would take its buffer, and leave it here.
+        assert!(turn.workspace.message.is_none());
+    }
+    assert!(played.wire == plain(0x82, &[7; 20_000]).repeat(3), "{} octets", played.wire.len());
 }
 
 #[test]

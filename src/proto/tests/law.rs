@@ -63,7 +63,12 @@ proptest! {
 
     #[test]
     fn chop_independence(
-        input in prop_oneof![5 => frames(), 1 => prop::collection::vec(any::<u8>(), 0..200), 1 => long_text_in_frames(), 2 => messages_in_fragments()],
+        input in prop_oneof![
+            5 => frames(),
+            1 => prop::collection::vec(any::<u8>(), 0..200),
+            1 => long_text_in_frames(),
+            2 => messages_in_fragments(),
+        ],
         cuts in prop::collection::vec(1usize..40_000, 1..6), small in 1usize..50,
     ) {
         let run = |cuts: &[usize], slow| {

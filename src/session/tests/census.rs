@@ -156,6 +156,36 @@ fn a_poll_sleeps_without_a_timer_once_everybody_has_opened_or_gone() {
 }
 
 #[test]
+fn buffers_that_nobody_uses_are_given_back_and_then_no_poll_wakes_for_them() {
+    let mut crowd = Crowd::new(Settings::default(), 1);
+    let ids: Vec<ConnId> = (0..12).map(|_| crowd.join()).collect();
+    let message = masked(0x82, &vec![7; 1 << 20]);
+    for id in &ids {
+        crowd.sessions.get_mut(*id).unwrap().socket_mut().write_cut = Cut::Whole;
+        crowd.send(*id, REQUEST.as_bytes());
+        crowd.send(*id, &message[..1 << 19]);
+    }
+    for id in &ids {
+        crowd.send(*id, &message[1 << 19..]);
+    }
+    for _ in 0..20 {
+        crowd.end_turn();
+    }
+    let answered = |id: &ConnId| crowd.sessions.get(*id).unwrap().socket().outbound.len() > 1 << 20;
+    assert!(ids.iter().all(answered), "all have their echo");
+    assert!(crowd.sessions.shared.workspace.has_surplus(), "twelve of 1 MiB");
+    for _ in 0..3 {
+        let sleep = crowd.sessions.poll_timeout(crowd.sessions.shared.now);
+        let Some(sleep) = sleep else { break };
+        assert!(sleep <= Duration::from_millis(250), "{sleep:?}");
+        crowd.sessions.shared.now += sleep;
+        crowd.end_turn();
+    }
+    assert!(!crowd.sessions.shared.workspace.has_surplus());
+    assert_eq!(crowd.sessions.poll_timeout(crowd.sessions.shared.now), None);
+}
+
+#[test]
 fn the_largest_is_shed_with_a_close_behind_the_frame_begun_and_the_second_time_dropped() {
     let mut crowd = Crowd::new(Settings::default(), 1);
     let [small, large] = [crowd.join(), crowd.join()];
