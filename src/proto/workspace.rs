@@ -172,7 +172,7 @@ impl Workspace {
     }
 
     /// Whether pooled message buffers are more than what is kept for good: then [`Workspace::give_back`] is to be called every so
-    /// often between turns, until they are not. [`Sessions`](crate::session::Sessions) do so four times a second.
+    /// often between turns, until they are not. Four times a second is enough.
     #[inline]
     pub fn has_surplus(&self) -> bool {
         self.pool.has_surplus()

@@ -1,4 +1,4 @@
-//! Buffers of large messages that nobody uses any more, given back while a loop has little to do or much.
+//! Buffers of large messages that nobody uses any more are given back from time to time, whether a loop is busy or asleep.
 
 use std::time::{Duration, Instant};
 
