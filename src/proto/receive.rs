@@ -10,7 +10,7 @@ use super::{
     deflate::Codec,
     error::ProtocolError,
     frame::{FrameHeader, Opcode, Place},
-    handshake::{Opened, Refusal, server},
+    handshake::{Opened, server},
     limits::Role,
     turn::Turn,
     utf8::is_utf8,
@@ -229,58 +229,6 @@ impl Turn<'_> {
         // §7.1.1: the server ends TCP first, so that TIME_WAIT is not the client's.
         let shutdown = if self.connection.role == Role::Server { Shutdown::Flush } else { Shutdown::AwaitEof };
         self.end(closure, shutdown);
-    }
-
-    /// Fails the connection (RFC 6455 §7.1.7): a Close behind what is queued already, and deaf from now on.
-    #[cold]
-    pub(super) fn fail(&mut self, error: ProtocolError) {
-        let Workspace { means, window, input, .. } = &mut *self.workspace;
-        if let Some(tap) = &mut means.tap {
-            tap.breach(&error, window.get(input.start..input.end).unwrap_or_default());
-        }
-        if matches!(self.connection.phase, Phase::Open) {
-            self.sender().seal(Some(CloseFrame { code: error.close_code(), reason: "" }));
-        }
-        self.end(Closure::Failed(error), Shutdown::Flush);
-    }
-
-    /// Answers the opening handshake with something else than 101.
-    #[cold]
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
-        if self.connection.role == Role::Client {
-            // It is a server's answer that is wrong, and nothing is answered to that.
-            return self.end(Closure::HandshakeFailed(refusal.into()), Shutdown::Flush);
-        }
-        let Workspace { lanes, date, .. } = &mut *self.workspace;
-        let start = lanes.spill.len();
-        refusal.write(date, &mut lanes.spill);
-        self.connection.outbox.begin_head(lanes.spill.len() - start, lanes);
-        self.end(Closure::Refused(refusal), Shutdown::Flush);
-    }
-
-    pub(super) fn end(&mut self, closure: Closure, shutdown: Shutdown) {
-        // What was begun for another reason (idle, …) keeps it; what was over and reported is not reported again.
-        if !matches!(self.connection.phase, Phase::Done(_)) {
-            self.connection.ended.get_or_insert_with(|| Box::new(closure));
-        }
-        self.done(shutdown);
-    }
-
-    pub(super) fn done(&mut self, shutdown: Shutdown) {
-        let connection = &mut *self.connection;
-        if !matches!(connection.phase, Phase::Done(_)) {
-            connection.since = self.now;
-        }
-        if !matches!(connection.phase, Phase::Done(Shutdown::Abort)) {
-            connection.phase = Phase::Done(shutdown);
-        }
-        if let Some(message) = connection.message.take() {
-            self.workspace.pool.give(message.buffer);
-        }
-        connection.control = None;
-        connection.opening = None;
-        connection.codec = None;
-        connection.carry = Box::default();
     }
 
     /// The opening handshake's octets.

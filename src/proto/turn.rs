@@ -3,11 +3,9 @@
 use std::time::Instant;
 
 use super::{
-    close::{CloseCode, CloseFrame},
-    connection::{Closure, Connection, Phase, Shutdown, Wait},
+    connection::{Closure, Connection, Phase},
     frame::FrameHeader,
-    handshake::{Opened, Refusal},
-    limits::Role,
+    handshake::Opened,
     outbox::Slices,
     pool::HEADROOM,
     receive::Step,
@@ -153,92 +151,10 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// The peer ended its side of TCP: nothing more will come. To be called when everything received is decoded.
-    pub fn receive_eof(&mut self) {
-        if !matches!(self.connection.phase, Phase::Done(_)) {
-            self.connection.ended.get_or_insert_with(|| Box::new(Closure::Eof));
-        }
-        // Queued answers may still reach a peer that only stopped sending.
-        self.done(Shutdown::Flush);
-    }
-
-    /// The socket broke: nothing can be sent or received any more.
-    pub fn abort(&mut self) {
-        if !matches!(self.connection.phase, Phase::Done(_)) {
-            self.connection.ended.get_or_insert_with(|| Box::new(Closure::Eof));
-        }
-        self.done(Shutdown::Abort);
-    }
-
-    /// The socket has taken nothing for too long, by the reckoning of its owner.
-    pub fn give_up(&mut self, wait: Wait) {
-        self.end(Closure::TimedOut(wait), Shutdown::Abort);
-    }
-
-    /// Acts on the first wait that is over at the turn's time; there may be others.
-    pub fn handle_timeout(&mut self) {
-        let Some((at, wait)) = self.connection.next_deadline() else { return };
-        if self.now < at {
-            return;
-        }
-        match wait {
-            Wait::Handshake if self.connection.role == Role::Server => {
-                let timeout = self.connection.settings.timeouts.handshake;
-                self.refuse(Refusal::HandshakeTimeout { timeout });
-            }
-            Wait::Handshake => self.end(Closure::TimedOut(wait), Shutdown::Abort),
-            Wait::WriteStall | Wait::Close => self.end(Closure::TimedOut(wait), Shutdown::Abort),
-            Wait::Idle => {
-                let idle = self.connection.settings.timeouts.idle;
-                if idle.is_some_and(|idle| self.now >= self.connection.heard + idle) {
-                    self.connection.ended = Some(Box::new(Closure::TimedOut(wait)));
-                    let _ = self.sender().close(CloseCode::GOING_AWAY, "idle");
-                } else {
-                    self.connection.since = self.now;
-                    let _ = self.sender().ping(b"");
-                }
-            }
-        }
-    }
-
-    /// The server ends: Close 1001 to an open peer, 503 to one whose handshake is under way.
-    pub fn go_away(&mut self) {
-        if self.connection.is_opening() && self.connection.role == Role::Server {
-            self.refuse(Refusal::ShuttingDown);
-        } else {
-            // Closing already: then it is under way without us.
-            let _ = self.sender().close(CloseCode::GOING_AWAY, "");
-        }
-    }
-
-    /// Memory has run out: drops what this connection holds but for the rest of the frame that the wire has begun, and ends it
-    /// with Close 1013, or 503 before it has opened. For one that has ended already this is the end of waiting.
-    pub fn shed(&mut self) {
-        let held_bytes = self.connection.held_bytes();
-        match self.connection.phase {
-            Phase::Done(_) => return self.done(Shutdown::Abort),
-            Phase::Opening if self.connection.role == Role::Server => return self.refuse(Refusal::OutOfMemory),
-            _ => {}
-        }
-        let Workspace { window, lanes, .. } = &mut *self.workspace;
-        // A Close of ours that waits there is dropped with the rest: the new one says more.
-        self.connection.outbox.drop_not_begun(lanes, window);
-        self.sender().seal(Some(CloseFrame { code: CloseCode::TRY_AGAIN, reason: "" }));
-        self.end(Closure::Shed { held_bytes }, Shutdown::Flush);
-    }
-
     /// The socket took some of what was queued, by the reckoning of its owner: TLS has records of its own.
     #[inline]
     pub fn progressed(&mut self) {
         self.connection.outbox.progressed();
-    }
-
-    /// Answers the opening handshake with an HTTP status of the caller's choice instead of judging it. Nothing happens to a
-    /// connection that has opened.
-    pub fn turn_away(&mut self, refusal: Refusal) {
-        if self.connection.is_opening() && self.connection.role == Role::Server {
-            self.refuse(refusal);
-        }
     }
 
     /// Whether decoding has stopped because too much output is queued. [`Turn::receive`] resumes it when less is.

@@ -9,8 +9,8 @@ use super::{
     deflate::Codecs,
     error::ProtocolError,
     frame::FrameHeader,
+    lanes::{Flow, Lanes},
     mask::MaskKey,
-    outbox::{Flow, Lanes},
     pool::{HEADROOM, Pool},
 };
 

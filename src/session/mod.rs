@@ -5,6 +5,7 @@
 
 mod census;
 mod counts;
+mod ending;
 mod handler;
 mod life;
 mod lists;

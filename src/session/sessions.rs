@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     net::{Deadlines, Mark, Socket},
-    proto::{Sender, handshake::Refusal},
+    proto::Sender,
 };
 
 /// Deadlines that nobody has any more, struck off before a poll sleeps.
@@ -296,34 +296,6 @@ impl<S: Socket> Sessions<S> {
         self.surplus.give_back(&mut self.shared.workspace, now);
     }
 
-    /// Ends a session in order, see [`Session::go_away`].
-    pub fn go_away<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
-        self.pump(id, handler, Session::go_away);
-    }
-
-    /// Ends a session for what it holds, see [`Turn::shed`](crate::proto::Turn::shed). Whom this is not the first time for is
-    /// dropped.
-    pub fn shed<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
-        self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn, _| turn.shed()) {
-                (None, _) => Pumped::Gone,
-                (Some(()), pumped) => pumped,
-            }
-        });
-    }
-
-    /// Refuses a session its opening handshake in favour of others: as [`Sessions::turn_away`], but nobody lingers.
-    pub fn crowd_out<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
-        self.pump(id, handler, |session, id, shared, handler| session.crowd_out(id, refusal, shared, handler));
-    }
-
-    /// Refuses a session its opening handshake, see [`Turn::turn_away`](crate::proto::Turn::turn_away).
-    pub fn turn_away<H: Handler>(&mut self, id: ConnId, refusal: Refusal, handler: &mut H) {
-        self.pump(id, handler, |session, id, shared, handler| {
-            session.pump_with(id, shared, handler, |turn, _| turn.turn_away(refusal)).1
-        });
-    }
-
     /// Sends without having received, in one turn with what can be sent and read. `None`: there is no such session, or nothing can
     /// be sent on it any more.
     #[inline]
@@ -340,17 +312,6 @@ impl<S: Socket> Sessions<S> {
             pumped
         });
         sent
-    }
-
-    /// Ends a session as it is, without a Close.
-    pub fn abort<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
-        self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn, _| turn.abort()) {
-                // It waited for the end of TCP only.
-                (None, _) => Pumped::Gone,
-                (Some(()), pumped) => pumped,
-            }
-        });
     }
 
     /// Drops the sessions that are over, and returns how many. Only here: dropping closes the socket, which leaves the poll with it.
@@ -387,7 +348,7 @@ impl<S: Socket> Sessions<S> {
     }
 
     #[inline]
-    fn pump<H: Handler>(
+    pub(super) fn pump<H: Handler>(
         &mut self,
         id: ConnId,
         handler: &mut H,
