@@ -1,6 +1,6 @@
 //! The protocol core without sockets: masking, UTF-8, frame decoding, and whole echoes through a `Connection`.
 //!
-//! `cargo bench --bench core` measures; `cargo bench --bench core -- --test` runs each once (what `.ci/run` does).
+//! `cargo bench --bench core` measures; `cargo test --bench core` runs each once (what `.ci/run` does).
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
