@@ -112,7 +112,7 @@ pub(super) static KEYS: &[Key] = &[
     key("subprotocol", "NAME", HANDSHAKE, "Subprotocol that is answered: \"first\" offered, \"none\", or names, repeatable", Slot::Subprotocols(|o| &mut o.server.settings.policy.subprotocols)),
     key("server_name", "TEXT", HANDSHAKE, "Value of the Server header; \"off\" for no such header", Slot::HeaderOrOff(|o| &mut o.server.settings.policy.server_name)),
 
-    key("deflate", "MODE", COMPRESSION, "permessage-deflate: \"off\", \"on\" (each message alone), \"takeover\" (420 KiB a connection)", Slot::Deflate(|o| &mut o.server.settings.deflate.mode)),
+    key("deflate", "MODE", COMPRESSION, "permessage-deflate: \"off\", \"on\" (each message alone), \"takeover\" (up to 420 KiB a connection)", Slot::Deflate(|o| &mut o.server.settings.deflate.mode)),
     key("deflate_level", "N", COMPRESSION, "Effort, 1 (fast) to 9 (small)", Slot::Level(1, 9, |o| &mut o.server.settings.deflate.level)),
     key("deflate_memory_level", "N", COMPRESSION, "Memory of a compressor, 1 (266 KiB) to 9", Slot::Level(1, 9, |o| &mut o.server.settings.deflate.memory_level)),
     key("deflate_window_bits", "N", COMPRESSION, "How far a compressor looks back, 9 to 15: 2^N octets", Slot::Level(9, 15, |o| &mut o.server.settings.deflate.window_bits)),

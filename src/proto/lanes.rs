@@ -1,4 +1,5 @@
-//! What one turn of one connection queues, in the loop's memory. Which of it leaves first is [`outbox`](super::outbox)'s to say.
+//! What one turn of one connection queues, in the loop's memory, but for large messages that are sent from where they lie. Which of
+//! it leaves first is [`outbox`](super::outbox)'s to say. And what all turns have had pass through.
 
 use std::ops::Range;
 

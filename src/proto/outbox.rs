@@ -1,8 +1,8 @@
 //! What is to be sent, and in which order (RFC 6455 §5.4, §5.5): rest of the frame already begun · control lane ·
 //! other data · close. A Pong passes every echo not yet begun and never cuts a frame; a Close passes nothing.
 //!
-//! What a turn queues is in the loop's [`Lanes`], usually sent before the turn ends. An [`Outbox`] belongs to one connection, and
-//! is empty but while the socket takes less than it is given.
+//! What a turn queues is in the loop's [`Lanes`], usually sent before the turn ends. An [`Outbox`] belongs to one connection: it
+//! holds large messages on their way out, and what the socket did not take within the turn.
 
 use std::{collections::VecDeque, io::IoSlice, time::Instant};
 
@@ -66,7 +66,7 @@ impl Outbox {
         }
     }
 
-    /// Octets queued here, that is: for longer than a turn.
+    /// Octets queued here.
     #[inline]
     pub(super) fn len(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.control.len() + queue.data_bytes)
