@@ -287,6 +287,7 @@ impl Connection {
     }
 
     /// Whether the opening handshake is under way.
+    #[inline]
     pub fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening)
     }

@@ -12,8 +12,8 @@ pub enum List {
     Late,
     /// It asks for much: it stopped on its budget, or brought much in its last turn.
     Heavy,
-    /// Its opening handshake is under way.
-    Handshakes,
+    /// Its opening handshake is under way, or its first message.
+    Newcomers,
 }
 
 /// The three.
@@ -21,20 +21,20 @@ pub enum List {
 pub(super) struct Lists {
     late: VecDeque<ConnId>,
     heavy: VecDeque<ConnId>,
-    handshakes: VecDeque<ConnId>,
+    newcomers: VecDeque<ConnId>,
 }
 
 impl Lists {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.heavy.len() + self.handshakes.len() + self.late.len()
+        self.heavy.len() + self.newcomers.len() + self.late.len()
     }
 
     pub(super) fn of(&self, list: List) -> &VecDeque<ConnId> {
         match list {
             List::Late => &self.late,
             List::Heavy => &self.heavy,
-            List::Handshakes => &self.handshakes,
+            List::Newcomers => &self.newcomers,
         }
     }
 
@@ -42,7 +42,7 @@ impl Lists {
         match list {
             List::Late => &mut self.late,
             List::Heavy => &mut self.heavy,
-            List::Handshakes => &mut self.handshakes,
+            List::Newcomers => &mut self.newcomers,
         }
     }
 }
