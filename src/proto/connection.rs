@@ -287,7 +287,6 @@ impl Connection {
     }
 
     /// Whether the opening handshake is under way.
-    #[inline]
     pub fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening)
     }

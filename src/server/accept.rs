@@ -30,8 +30,8 @@ use crate::{
 pub(super) const ACCEPTS_MAX: usize = 64;
 /// How long that may take: whoever is turned away is answered at once.
 const ACCEPT_SLICE: Duration = Duration::from_millis(2);
-/// Newcomers that wait for us, not for their peers, from which on no more are let in: the kernel's queue holds the others.
-const LISTED_NEWCOMERS_MAX: usize = 64;
+/// Opening handshakes that wait for us, not for their peers, from which on no more are begun: the kernel's queue holds the others.
+const LISTED_HANDSHAKES_MAX: usize = 64;
 /// Connections of a listener's queue that are let in when a drain begins.
 const QUEUE_MAX: usize = 4096;
 /// How long accepting rests when descriptors have run out and none comes back.
@@ -179,7 +179,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// Whether newcomers enough wait for us already: more would only be dropped for newer ones before we get to them.
     #[inline]
     pub(super) fn has_newcomers_enough(&self) -> bool {
-        self.sessions.listed_on(List::Newcomers) >= LISTED_NEWCOMERS_MAX
+        self.sessions.listed_on(List::Handshakes) >= LISTED_HANDSHAKES_MAX
     }
 
     /// Lets in all who wait, as many as a kernel's queue may hold: closing a listener resets whom nobody has accepted.

@@ -32,7 +32,7 @@ const EVENTS_SLICE: Duration = Duration::from_millis(8);
 const LIST_SLICES: [(List, Duration); 3] = [
     (List::Late, Duration::from_millis(2)),
     (List::Heavy, Duration::from_millis(1)),
-    (List::Newcomers, Duration::from_millis(1)),
+    (List::Handshakes, Duration::from_millis(1)),
 ];
 /// The clock is read for so many events once. (The simulated machine has few peers.)
 const EVENTS_A_LOOK: usize = if cfg!(test) { 2 } else { 16 };

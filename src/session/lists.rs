@@ -12,8 +12,8 @@ pub enum List {
     Late,
     /// It asks for much: it stopped on its budget, or brought much in its last turn.
     Heavy,
-    /// Its opening handshake is under way, or its first message.
-    Newcomers,
+    /// Its opening handshake is under way.
+    Handshakes,
 }
 
 /// The three.
@@ -21,20 +21,20 @@ pub enum List {
 pub(super) struct Lists {
     late: VecDeque<ConnId>,
     heavy: VecDeque<ConnId>,
-    newcomers: VecDeque<ConnId>,
+    handshakes: VecDeque<ConnId>,
 }
 
 impl Lists {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.heavy.len() + self.newcomers.len() + self.late.len()
+        self.heavy.len() + self.handshakes.len() + self.late.len()
     }
 
     pub(super) fn of(&self, list: List) -> &VecDeque<ConnId> {
         match list {
             List::Late => &self.late,
             List::Heavy => &self.heavy,
-            List::Newcomers => &self.newcomers,
+            List::Handshakes => &self.handshakes,
         }
     }
 
@@ -42,7 +42,7 @@ impl Lists {
         match list {
             List::Late => &mut self.late,
             List::Heavy => &mut self.heavy,
-            List::Newcomers => &mut self.newcomers,
+            List::Handshakes => &mut self.handshakes,
         }
     }
 }

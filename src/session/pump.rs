@@ -67,8 +67,8 @@ pub enum Weight {
     Light,
     /// Its share.
     Heavy,
-    /// Nobody knows: its opening handshake is under way, TLS's before it included, or its first message.
-    Newcomer,
+    /// An opening handshake, TLS's before it included.
+    Handshake,
 }
 
 /// One peer.
@@ -86,8 +86,8 @@ pub struct Session<S> {
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
     life: Life,
-    /// What its last turn says of the next.
-    weight: Weight,
+    /// Its last turn brought much.
+    is_heavy: bool,
 }
 
 impl<S: Socket> Session<S> {
@@ -107,7 +107,7 @@ impl<S: Socket> Session<S> {
             peer_ended: false,
             unsent: None,
             life: Life { opened: false, stage: Stage::Opening, ended: None },
-            weight: Weight::Newcomer,
+            is_heavy: false,
         }
     }
 
@@ -222,8 +222,7 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, weight } = self;
-        let is_opening = connection.is_opening();
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, is_heavy } = self;
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn, handler);
         let mut budget = shared.turn_bytes;
@@ -268,13 +267,7 @@ impl<S: Socket> Session<S> {
                     handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     octets_read += octets;
-                    *weight = if is_opening {
-                        Weight::Newcomer
-                    } else if octets_read >= HEAVY_BYTES {
-                        Weight::Heavy
-                    } else {
-                        Weight::Light
-                    };
+                    *is_heavy = octets_read >= HEAVY_BYTES;
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -284,9 +277,7 @@ impl<S: Socket> Session<S> {
             }
         }
         // A bomb is a few octets on the wire.
-        if turn.inflated_bytes() >= HEAVY_BYTES {
-            *weight = Weight::Heavy;
-        }
+        *is_heavy |= turn.inflated_bytes() >= HEAVY_BYTES;
         match end {
             End::Broken(_) => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
@@ -351,7 +342,13 @@ impl<S: Socket> Session<S> {
     /// costs as much as a thousand short messages, and what comes behind a request nobody knows.
     #[inline]
     pub fn weight(&self) -> Weight {
-        self.weight
+        if self.connection.is_opening() {
+            Weight::Handshake
+        } else if self.is_heavy {
+            Weight::Heavy
+        } else {
+            Weight::Light
+        }
     }
 
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
