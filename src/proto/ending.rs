@@ -14,19 +14,13 @@ use super::{
 impl Turn<'_> {
     /// The peer ended its side of TCP: nothing more will come. To be called when everything received is decoded.
     pub fn receive_eof(&mut self) {
-        if !matches!(self.connection.phase, Phase::Done(_)) {
-            self.connection.ended.get_or_insert_with(|| Box::new(Closure::Eof));
-        }
         // Queued answers may still reach a peer that only stopped sending.
-        self.done(Shutdown::Flush);
+        self.end(Closure::Eof, Shutdown::Flush);
     }
 
     /// The socket broke: nothing can be sent or received any more.
     pub fn abort(&mut self) {
-        if !matches!(self.connection.phase, Phase::Done(_)) {
-            self.connection.ended.get_or_insert_with(|| Box::new(Closure::Eof));
-        }
-        self.done(Shutdown::Abort);
+        self.end(Closure::Eof, Shutdown::Abort);
     }
 
     /// The socket has taken nothing for too long, by the reckoning of its owner.
@@ -45,8 +39,7 @@ impl Turn<'_> {
                 let timeout = self.connection.settings.timeouts.handshake;
                 self.refuse(Refusal::HandshakeTimeout { timeout });
             }
-            Wait::Handshake => self.end(Closure::TimedOut(wait), Shutdown::Abort),
-            Wait::WriteStall | Wait::Close => self.end(Closure::TimedOut(wait), Shutdown::Abort),
+            Wait::Handshake | Wait::WriteStall | Wait::Close => self.give_up(wait),
             Wait::Idle => {
                 let idle = self.connection.settings.timeouts.idle;
                 if idle.is_some_and(|idle| self.now >= self.connection.heard + idle) {

@@ -5,7 +5,10 @@ use super::{
     pump::{Pumped, Session},
     sessions::Sessions,
 };
-use crate::{net::Socket, proto::handshake::Refusal};
+use crate::{
+    net::Socket,
+    proto::{Turn, handshake::Refusal},
+};
 
 impl<S: Socket> Sessions<S> {
     /// Ends a session in order, see [`Session::go_away`].
@@ -16,12 +19,7 @@ impl<S: Socket> Sessions<S> {
     /// Ends a session for what it holds, see [`Turn::shed`](crate::proto::Turn::shed). Whom this is not the first time for is
     /// dropped.
     pub fn shed<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
-        self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn, _| turn.shed()) {
-                (None, _) => Pumped::Gone,
-                (Some(()), pumped) => pumped,
-            }
-        });
+        self.end_now(id, handler, |turn| turn.shed());
     }
 
     /// Refuses a session its opening handshake in favour of others: as [`Sessions::turn_away`], but nobody lingers.
@@ -38,8 +36,12 @@ impl<S: Socket> Sessions<S> {
 
     /// Ends a session as it is, without a Close.
     pub fn abort<H: Handler>(&mut self, id: ConnId, handler: &mut H) {
+        self.end_now(id, handler, |turn| turn.abort());
+    }
+
+    fn end_now<H: Handler>(&mut self, id: ConnId, handler: &mut H, end: impl FnOnce(&mut Turn<'_>)) {
         self.pump(id, handler, |session, id, shared, handler| {
-            match session.pump_with(id, shared, handler, |turn, _| turn.abort()) {
+            match session.pump_with(id, shared, handler, |turn, _| end(turn)) {
                 // It waited for the end of TCP only.
                 (None, _) => Pumped::Gone,
                 (Some(()), pumped) => pumped,
