@@ -1,4 +1,4 @@
-//! The protocol core without sockets: masking, UTF-8, frame decoding, and whole echoes through a `Connection`.
+//! The protocol core without sockets: masking, UTF-8, frame decoding, compression, and whole echoes through a `Connection`.
 //!
 //! `cargo bench --bench core` measures; `cargo test --bench core` runs each once (what `.ci/run` does).
 
@@ -9,8 +9,10 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wslab::proto::{
-    Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, WireHeader, Workspace, mask,
-    whole_code_points,
+    Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, WireHeader, Workspace,
+    deflate::{Codec, Codecs, DeflateConfig, InvalidDeflate, Sink, negotiation},
+    handshake::extensions::offers,
+    mask, whole_code_points,
 };
 
 const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
@@ -194,5 +196,66 @@ fn bench_echo(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, bench_mask, bench_utf8, bench_decode, bench_echo);
+/// Rows of numbers and names, of which no two messages have the same.
+fn json(len: usize, random: &mut StdRng) -> Vec<u8> {
+    let mut json = String::new();
+    while json.len() < len {
+        let (lot, price, volume) = (random.random::<u16>(), random.random_range(0..100_000), random.random::<u32>());
+        let side = if random.random() { "bid" } else { "ask" };
+        json += &format!("{{\"lot\":{lot},\"side\":\"{side}\",\"price\":{price},\"volume\":{volume}}},");
+    }
+    json.truncate(len);
+    json.into_bytes()
+}
+
+/// Takes what is inflated, and forgets it.
+struct Discard([u8; 4 << 10], usize);
+
+impl Sink for Discard {
+    type Error = InvalidDeflate;
+
+    fn room(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+
+    fn filled(&mut self, len: usize) -> Result<(), InvalidDeflate> {
+        self.1 += len;
+        Ok(())
+    }
+}
+
+fn codec(level: u8) -> Codec {
+    let config = DeflateConfig { level, ..DeflateConfig::DEFAULT };
+    Codec::new(negotiation::accept(&offers([&b"permessage-deflate"[..]]).unwrap(), &config).unwrap().0, &config)
+}
+
+fn bench_deflate(criterion: &mut Criterion) {
+    let (mut codec, mut strong) = (codec(1), codec(6));
+    let mut codecs = Codecs::default();
+    let mut random = StdRng::seed_from_u64(9);
+    for size in [128, 1 << 10, 8 << 10] {
+        let messages: Vec<_> = (0..512).map(|_| json(size, &mut random)).collect();
+        let compressed: Vec<_> =
+            messages.iter().map(|message| strong.deflate(&mut codecs, message).unwrap().to_vec()).collect();
+        let mut at = 0;
+        let mut next = || {
+            at = (at + 1) % messages.len();
+            at
+        };
+        let mut group = criterion.benchmark_group("deflate");
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(BenchmarkId::new("compress", size), |bench| {
+            bench.iter(|| black_box(codec.deflate(&mut codecs, black_box(&messages[next()]))).unwrap().len());
+        });
+        group.bench_function(BenchmarkId::new("inflate", size), |bench| {
+            bench.iter(|| {
+                let mut sink = Discard([0; 4 << 10], 0);
+                codec.inflate(&mut codecs, black_box(&compressed[next()]), true, &mut sink).unwrap();
+                assert_eq!(sink.1, size);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, bench_mask, bench_utf8, bench_decode, bench_deflate, bench_echo);
 criterion_main!(benches);

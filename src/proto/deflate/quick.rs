@@ -19,6 +19,9 @@ const LOOKAHEAD: usize = 262;
 /// After so many octets without a match, every further one is tried less often.
 const MISSES_SHIFT: u32 = 5;
 
+/// What no ASCII octet has.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
 /// Bits of a literal's code, first bit lowest, and their number from bit 16 on.
 static LITERALS: [u32; 256] = {
     let mut codes = [0; 256];
@@ -83,8 +86,8 @@ impl Quick {
             self.table.fill(0);
             self.base = 1;
         }
-        // Nine bits a literal are the most there is.
-        let room = output.room(payload.len() + payload.len() / 8 + 16);
+        // Nine bits a literal are the most there is, and eight octets are written where one counts.
+        let room = output.room(payload.len() + payload.len() / 8 + 24);
         let distance_max = (1_usize << window_bits.clamp(9, 15)) - LOOKAHEAD;
         let mut bits = Bits { room, len: 0, held: 0, held_len: 0 };
         // BFINAL 0, BTYPE 01.
@@ -100,7 +103,7 @@ impl Quick {
                 at += 1 + (misses >> MISSES_SHIFT);
                 continue;
             }
-            bits.put_literals(payload.get(literals..at)?);
+            bits.put_literals(payload, literals, at);
             let len = match_len(payload, earlier, at);
             bits.put_match(len, at - earlier);
             at += len;
@@ -114,7 +117,7 @@ impl Quick {
             }
         }
         self.base += payload.len() as u32;
-        bits.put_literals(payload.get(literals..)?);
+        bits.put_literals(payload, literals, payload.len());
         // End of block is seven zeros; the header of the empty stored block three, and then to the octet's end.
         bits.put(0, 10);
         let len = bits.finish();
@@ -127,14 +130,25 @@ fn four(payload: &[u8], at: usize) -> Option<u32> {
     payload.get(at..)?.first_chunk().map(|four| u32::from_le_bytes(*four))
 }
 
+#[inline]
+fn eight(payload: &[u8], at: usize) -> Option<u64> {
+    payload.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight))
+}
+
+/// The codes of eight ASCII octets, eight bits each: 0x30 more than the octet, the first bit lowest (RFC 1951 §3.2.6).
+#[inline]
+fn ascii_codes(octets: u64) -> u64 {
+    let codes = octets + 0x3030_3030_3030_3030;
+    codes.swap_bytes().reverse_bits()
+}
+
 /// How far the octets from `earlier` on agree with those from `at` on, of which four do.
 #[inline]
 fn match_len(payload: &[u8], earlier: usize, at: usize) -> usize {
     let end = payload.len().min(at + MATCH_LEN_MAX);
     let mut len = MATCH_LEN_MIN;
-    let eight = |at: usize| payload.get(at..)?.first_chunk().map(|eight| u64::from_le_bytes(*eight));
     while at + len + 8 <= end {
-        let (Some(one), Some(other)) = (eight(earlier + len), eight(at + len)) else { break };
+        let (Some(one), Some(other)) = (eight(payload, earlier + len), eight(payload, at + len)) else { break };
         if one != other {
             return len + ((one ^ other).trailing_zeros() / 8) as usize;
         }
@@ -150,39 +164,64 @@ fn match_len(payload: &[u8], earlier: usize, at: usize) -> usize {
 struct Bits<'o> {
     room: &'o mut [u8],
     len: usize,
+    /// The bits behind the octets written, and zeros.
     held: u64,
-    /// Fewer than 32 between calls.
+    /// Fewer than 8 between calls.
     held_len: u32,
 }
 
 impl Bits<'_> {
-    /// At most 32 bits.
+    /// At most 56 bits. Whole octets are written at once, and some that do not count yet.
     #[inline]
-    fn put(&mut self, bits: u32, len: u32) {
-        self.held |= u64::from(bits) << self.held_len;
+    fn put(&mut self, bits: u64, len: u32) {
+        self.held |= bits << self.held_len;
         self.held_len += len;
-        if self.held_len >= 32 {
-            if let Some(room) = self.room.get_mut(self.len..).and_then(|room| room.first_chunk_mut()) {
-                *room = (self.held as u32).to_le_bytes();
-            }
-            self.len += 4;
-            self.held >>= 32;
-            self.held_len -= 32;
-        }
+        self.write(self.held);
+        self.len += (self.held_len / 8) as usize;
+        self.held >>= self.held_len & !7;
+        self.held_len &= 7;
     }
 
     #[inline]
-    fn put_literals(&mut self, octets: &[u8]) {
-        for &octet in octets {
-            let code = LITERALS[usize::from(octet)];
-            self.put(code & 0xffff, code >> 16);
+    fn write(&mut self, octets: u64) {
+        if let Some(room) = self.room.get_mut(self.len..).and_then(|room| room.first_chunk_mut()) {
+            *room = octets.to_le_bytes();
+        }
+    }
+
+    /// The literals from `at` to `end`.
+    #[inline]
+    fn put_literals(&mut self, payload: &[u8], mut at: usize, end: usize) {
+        loop {
+            let count = end - at;
+            let Some(octets) = eight(payload, at).filter(|octets| octets & HIGH_BITS == 0) else {
+                // Not ASCII, or the message's last few.
+                for &octet in payload.get(at..at + count.min(8)).unwrap_or_default() {
+                    let code = LITERALS[usize::from(octet)];
+                    self.put(u64::from(code & 0xffff), code >> 16);
+                }
+                if count <= 8 {
+                    return;
+                }
+                at += 8;
+                continue;
+            };
+            let codes = ascii_codes(octets);
+            if count < 8 {
+                let len = 8 * count as u32;
+                return self.put(codes & !(u64::MAX << len), len);
+            }
+            self.write(self.held | codes << self.held_len);
+            self.len += 8;
+            self.held = codes >> 1 >> (63 - self.held_len);
+            at += 8;
         }
     }
 
     #[inline]
     fn put_match(&mut self, len: usize, distance: usize) {
         let code = LENGTHS[(len - 3) & 0xff];
-        self.put(code & 0xffff, code >> 16);
+        let (length, length_len) = (u64::from(code & 0xffff), code >> 16);
         // RFC 1951 §3.2.5: two symbols for each power of two, of five bits in the fixed code.
         let less1 = (distance - 1) as u32;
         let (symbol, extra_len) = match less1 {
@@ -193,7 +232,8 @@ impl Bits<'_> {
             }
         };
         let extra = less1 & ((1 << extra_len) - 1);
-        self.put(symbol.reverse_bits() >> 27 | extra << 5, 5 + extra_len);
+        let distance = u64::from(symbol.reverse_bits() >> 27 | extra << 5);
+        self.put(length | distance << length_len, length_len + 5 + extra_len);
     }
 
     fn finish(self) -> usize {
