@@ -29,8 +29,9 @@ const TURN_BYTES_MIN: usize = 4 << 10;
 /// How long events are acted on at once. As many echoes as one poll brings take less; peers that turn to bombs all at once take more.
 const EVENTS_SLICE: Duration = Duration::from_millis(8);
 /// How long each list is pumped before the poll is asked again.
-const LIST_SLICES: [(List, Duration); 3] = [
+const LIST_SLICES: [(List, Duration); 4] = [
     (List::Late, Duration::from_millis(2)),
+    (List::Unknown, Duration::from_millis(2)),
     (List::Heavy, Duration::from_millis(1)),
     (List::Handshakes, Duration::from_millis(1)),
 ];
@@ -224,7 +225,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         workspace.share_inflating(4 * share);
     }
 
-    /// Those who came late, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of
+    /// Those who came late, those of whom nothing is known, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of
     /// them the lists take several turns, between which whoever asks for little is answered at once.
     #[inline]
     fn pump_listed(&mut self) {
@@ -233,8 +234,10 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         }
         let Loop { sessions, kernel, handler, .. } = self;
         for (list, slice) in LIST_SLICES {
-            let end = kernel.now() + slice;
-            sessions.pump_listed(list, handler, || kernel.now() < end);
+            if sessions.listed_on(list) > 0 {
+                let end = kernel.now() + slice;
+                sessions.pump_listed(list, handler, || kernel.now() < end);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! Who is to be pumped without an event, the longest waiting first. Three lists, so that none waits for all of another. Whether
+//! Who is to be pumped without an event, the longest waiting first. One list a reason, so that none waits for all of another. Whether
 //! somebody is on one already, [`sessions`](super::sessions) knows.
 
 use std::collections::VecDeque;
@@ -12,28 +12,32 @@ pub enum List {
     Late,
     /// It asks for much: it stopped on its budget, or brought much in its last turn.
     Heavy,
+    /// It has opened, and what it sends first may be anything.
+    Unknown,
     /// Its opening handshake is under way.
     Handshakes,
 }
 
-/// The three.
+/// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     late: VecDeque<ConnId>,
     heavy: VecDeque<ConnId>,
+    unknown: VecDeque<ConnId>,
     handshakes: VecDeque<ConnId>,
 }
 
 impl Lists {
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.heavy.len() + self.handshakes.len() + self.late.len()
+        self.late.len() + self.heavy.len() + self.unknown.len() + self.handshakes.len()
     }
 
     pub(super) fn of(&self, list: List) -> &VecDeque<ConnId> {
         match list {
             List::Late => &self.late,
             List::Heavy => &self.heavy,
+            List::Unknown => &self.unknown,
             List::Handshakes => &self.handshakes,
         }
     }
@@ -42,6 +46,7 @@ impl Lists {
         match list {
             List::Late => &mut self.late,
             List::Heavy => &mut self.heavy,
+            List::Unknown => &mut self.unknown,
             List::Handshakes => &mut self.handshakes,
         }
     }

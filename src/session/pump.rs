@@ -67,6 +67,8 @@ pub enum Weight {
     Light,
     /// Its share.
     Heavy,
+    /// Nobody knows: the peer has opened, and has sent nothing since.
+    Unknown,
     /// An opening handshake, TLS's before it included.
     Handshake,
 }
@@ -86,8 +88,8 @@ pub struct Session<S> {
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
     life: Life,
-    /// Its last turn brought much.
-    is_heavy: bool,
+    /// What its last turn says of the next, once it has opened.
+    weight: Weight,
 }
 
 impl<S: Socket> Session<S> {
@@ -107,7 +109,7 @@ impl<S: Socket> Session<S> {
             peer_ended: false,
             unsent: None,
             life: Life { opened: false, stage: Stage::Opening, ended: None },
-            is_heavy: false,
+            weight: Weight::Unknown,
         }
     }
 
@@ -222,7 +224,8 @@ impl<S: Socket> Session<S> {
         handler: &mut H,
         first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
-        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, is_heavy } = self;
+        let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, weight } = self;
+        let is_opening = connection.is_opening();
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn, handler);
         let mut budget = shared.turn_bytes;
@@ -267,7 +270,11 @@ impl<S: Socket> Session<S> {
                     handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     octets_read += octets;
-                    *is_heavy = octets_read >= HEAVY_BYTES;
+                    *weight = match octets_read {
+                        _ if is_opening => Weight::Unknown,
+                        HEAVY_BYTES.. => Weight::Heavy,
+                        _ => Weight::Light,
+                    };
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -277,7 +284,9 @@ impl<S: Socket> Session<S> {
             }
         }
         // A bomb is a few octets on the wire.
-        *is_heavy |= turn.inflated_bytes() >= HEAVY_BYTES;
+        if turn.inflated_bytes() >= HEAVY_BYTES {
+            *weight = Weight::Heavy;
+        }
         match end {
             End::Broken(_) => turn.abort(),
             // What was decoded last may have stopped on backpressure: then the end waits behind it.
@@ -339,16 +348,10 @@ impl<S: Socket> Session<S> {
     }
 
     /// Whether its next turn may be a long one, and so comes behind others': it reads much, or the peer is a newcomer. A TLS handshake
-    /// costs as much as a thousand short messages, and what comes behind a request nobody knows.
+    /// costs as much as a thousand short messages, and what comes first behind it nobody knows.
     #[inline]
     pub fn weight(&self) -> Weight {
-        if self.connection.is_opening() {
-            Weight::Handshake
-        } else if self.is_heavy {
-            Weight::Heavy
-        } else {
-            Weight::Light
-        }
+        if self.connection.is_opening() { Weight::Handshake } else { self.weight }
     }
 
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.

@@ -243,6 +243,7 @@ impl<S: Socket> Sessions<S> {
             Weight::Light if is_in_time => return self.on_ready(id, readiness, handler),
             Weight::Light => List::Late,
             Weight::Heavy => List::Heavy,
+            Weight::Unknown => List::Unknown,
             Weight::Handshake => List::Handshakes,
         };
         slot.session.note_ready(readiness.readable, readiness.writable, readiness.ended);

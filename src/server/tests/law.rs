@@ -22,6 +22,9 @@ use crate::{
 /// Rounds of the loop before we say that there is no end of it.
 const ROUNDS_MAX: usize = 100_000;
 
+/// Readings of the clock between two steps of a peer, some.
+const PEER_READINGS: u32 = 10;
+
 /// An application for every peer, and what was told of whom.
 struct Apps {
     machine: Rc<RefCell<Machine>>,
@@ -83,6 +86,8 @@ pub(super) fn check(seed: u64, tls: Option<&Rc<super::TlsKit>>, pace: Duration) 
     let mut random = Random(seed);
     let mut scenario = Scenario::random(&mut random, tls);
     scenario.faults.pace = pace;
+    // A peer moves once a poll at most. Where turns take time, so do those who say and hear little at a time, and nothing is wrong with that.
+    scenario.config.settings.timeouts.close += 1_000 * PEER_READINGS * pace;
     let net = Net::new(Random(random.next()), scenario.faults.clone());
     let peers: Vec<Peer> = scenario.plans.iter().map(|plan| Peer::new(plan.clone(), net.now)).collect();
     let (sender, commands) = channel();

@@ -18,12 +18,14 @@ fn join(sessions: &mut Sessions<SimSocket>) -> ConnId {
     sessions.insert(Session::new(Transport::Plain(SimSocket::new()), connection), |_, _| Ok(())).unwrap()
 }
 
-/// Peers that have opened.
+/// Peers that have opened, and sent something small.
 fn opened() -> (Sessions<SimSocket>, App, Vec<ConnId>) {
     let (mut sessions, mut app) = (Sessions::new(shared(Instant::now()), None), App::echo());
     let ids: Vec<ConnId> = (0..PEERS).map(|_| join(&mut sessions)).collect();
     for id in &ids {
         arrive(&mut sessions, *id, REQUEST.as_bytes());
+        sessions.on_ready(*id, READABLE, &mut app);
+        arrive(&mut sessions, *id, &masked(0x8a, b""));
         sessions.on_ready(*id, READABLE, &mut app);
     }
     (sessions, app, ids)
@@ -45,24 +47,28 @@ fn in_a_crowd_who_asked_for_much_comes_behind_who_asks_for_little() {
         arrive(&mut sessions, id, REQUEST.as_bytes());
         sessions.on_ready_in_crowd(id, READABLE, true, &mut app);
     }
-    assert_eq!((app.opens, sessions.listed()), (0, 2), "what comes behind a request nobody knows");
+    assert_eq!((app.opens, sessions.listed()), (0, 2), "a handshake is much");
     sessions.pump_listed(List::Handshakes, &mut app, || true);
     assert_eq!((app.opens, sessions.listed()), (2, 0));
     let lens = |app: &App| app.messages.iter().map(|(_, payload)| payload.len()).collect::<Vec<_>>();
-    arrive(&mut sessions, greedy, &masked(0x82, &[7; 9000]));
-    sessions.on_ready_in_crowd(greedy, READABLE, true, &mut app);
-    assert_eq!(lens(&app), [9000], "nobody is told in advance");
+    for (id, len) in [(greedy, 9000), (modest, 10)] {
+        arrive(&mut sessions, id, &masked(0x82, &vec![7; len]));
+        sessions.on_ready_in_crowd(id, READABLE, true, &mut app);
+    }
+    assert_eq!((lens(&app).len(), sessions.listed_on(List::Unknown)), (0, 2), "what comes first nobody knows");
+    sessions.pump_listed(List::Unknown, &mut app, || true);
+    assert_eq!((lens(&app), sessions.listed()), (vec![9000, 10], 0));
     for id in [greedy, modest] {
         arrive(&mut sessions, id, &masked(0x82, &[7; 10]));
         sessions.on_ready_in_crowd(id, READABLE, true, &mut app);
     }
-    assert_eq!((lens(&app).len(), sessions.listed()), (2, 1));
+    assert_eq!((lens(&app).len(), sessions.listed()), (3, 1));
     sessions.pump_listed(List::Heavy, &mut app, || true);
-    assert_eq!((lens(&app).len(), sessions.listed()), (3, 0));
+    assert_eq!((lens(&app).len(), sessions.listed()), (4, 0));
     // It asked for little this time.
     arrive(&mut sessions, greedy, &masked(0x82, &[7; 10]));
     sessions.on_ready_in_crowd(greedy, READABLE, true, &mut app);
-    assert_eq!((lens(&app).len(), sessions.listed()), (4, 0));
+    assert_eq!((lens(&app).len(), sessions.listed()), (5, 0));
 }
 
 #[test]
@@ -71,6 +77,8 @@ fn a_bomb_is_much_however_few_octets_it_takes_on_the_wire() {
     let bomber = join(&mut sessions);
     let request = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
     arrive(&mut sessions, bomber, request.as_bytes());
+    sessions.on_ready(bomber, READABLE, &mut app);
+    arrive(&mut sessions, bomber, &masked(0x8a, b""));
     sessions.on_ready(bomber, READABLE, &mut app);
     let bomb = masked(0xc2, &compressed(100_000));
     assert!(bomb.len() < 1000, "{} octets", bomb.len());
