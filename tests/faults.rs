@@ -58,6 +58,15 @@ fn without_descriptors_the_server_rests_warns_and_recovers() {
     assert!(stderr.contains("open-file limit"), "{stderr}");
 }
 
+#[test]
+fn the_kernels_table_of_open_files_never_grows_while_connections_are_served() {
+    for connections_max in ["1000", "5000"] {
+        let server = Serve::start_plain(&["--connections-max", connections_max]);
+        let places = server.process.open_files_table();
+        assert!(places >= connections_max.parse().unwrap(), "{places} places for {connections_max} connections");
+    }
+}
+
 /// The command under a hard limit of open files, as ulimit sets it: it cannot be raised.
 fn under_a_limit(files: usize, command: &mut Command) {
     let program = command.get_program().to_owned();

@@ -141,9 +141,19 @@ impl Process {
 
     /// The most memory that it had in use at once, in octets.
     pub(crate) fn peak_resident_bytes(&self) -> usize {
+        self.status("VmHWM") << 10
+    }
+
+    /// Places in the kernel's table of its descriptors.
+    pub(crate) fn open_files_table(&self) -> usize {
+        self.status("FDSize")
+    }
+
+    /// A number of proc_pid_status(5).
+    fn status(&self, name: &str) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-        peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number of KiB") << 10
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("such a line");
+        value.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
     /// Lets it have so many descriptors, and returns how many it could have before.
