@@ -10,7 +10,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use wslab::proto::{
     Connection, Event, FrameDecoder, Limits, MessageKind, Place, Role, Settings, Turn, WireHeader, Workspace,
-    deflate::{Codec, Codecs, DeflateConfig, InvalidDeflate, Sink, negotiation},
+    deflate::{Codec, Codecs, DeflateConfig, Inflation, InvalidDeflate, Sink, negotiation},
     handshake::extensions::offers,
     mask, whole_code_points,
 };
@@ -250,8 +250,8 @@ fn bench_deflate(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("inflate", size), |bench| {
             bench.iter(|| {
                 let mut sink = Discard([0; 4 << 10], 0);
-                codec.inflate(&mut codecs, black_box(&compressed[next()]), true, &mut sink).unwrap();
-                assert_eq!(sink.1, size);
+                let inflation = codec.inflate(&mut codecs, black_box(&compressed[next()]), true, &mut sink).unwrap();
+                assert_eq!((inflation, sink.1), (Inflation::Done, size));
             });
         });
     }

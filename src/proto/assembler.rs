@@ -3,7 +3,7 @@
 //! A message that arrived whole never comes here.
 
 use super::{
-    deflate::{Codec, Codecs, Sink},
+    deflate::{Codec, Codecs, Inflation, Sink},
     error::ProtocolError,
     frame::{FrameHeader, Opcode},
     mask::{MaskKey, mask},
@@ -47,13 +47,33 @@ pub(super) struct Assembly {
     checked: usize,
     /// Payload octets before the frame under way.
     frame_start: usize,
+    /// Where inflating stopped because the turn had done its share.
+    pub(super) paused: Option<Paused>,
+}
+
+/// Payload that was decoded, and is not inflated yet: the next octets of the input.
+#[derive(Debug)]
+pub(super) struct Paused {
+    /// Of its frame.
+    pub(super) header: FrameHeader,
+    /// They are the frame's last.
+    pub(super) ends: bool,
+    /// There may be none, and still something to come of those before.
+    pub(super) len: usize,
 }
 
 impl Assembly {
     pub(super) fn begin(kind: MessageKind, header: &FrameHeader, pool: &mut Pool) -> Self {
         let len = usize_of(header.len);
         let expected = if header.compressed { len.saturating_mul(INFLATES_TO) } else { len };
-        Assembly { kind, compressed: header.compressed, buffer: pool.take(expected), checked: 0, frame_start: 0 }
+        Assembly {
+            kind,
+            compressed: header.compressed,
+            buffer: pool.take(expected),
+            checked: 0,
+            frame_start: 0,
+            paused: None,
+        }
     }
 
     /// A further frame's header.
@@ -79,7 +99,7 @@ impl Assembly {
         if self.compressed { 0 } else { self.buffer.len() as u64 }
     }
 
-    /// Unmasked payload of a compressed message. `is_end`: its last octets.
+    /// Unmasked payload of a compressed message. `is_end`: its last octets. Pauses once that has come to `share` octets.
     ///
     /// # Errors
     /// As [`Assembly::append`]; payload that is not DEFLATE; a message that inflates beyond `message_bytes_max`.
@@ -90,8 +110,9 @@ impl Assembly {
         chunk: &[u8],
         is_end: bool,
         message_bytes_max: u64,
-    ) -> Result<(), ProtocolError> {
-        codec.inflate(codecs, chunk, is_end, &mut Inflated { message: self, max: message_bytes_max })
+        share: usize,
+    ) -> Result<Inflation, ProtocolError> {
+        codec.inflate(codecs, chunk, is_end, &mut Inflated { message: self, max: message_bytes_max, share })
     }
 
     /// Room to read payload into directly: at most `max` octets. The caller counts them with [`Assembly::commit_masked`].
@@ -155,6 +176,8 @@ impl Assembly {
 struct Inflated<'a> {
     message: &'a mut Assembly,
     max: u64,
+    /// Octets of it that the turn may still make.
+    share: usize,
 }
 
 impl Sink for Inflated<'_> {
@@ -163,10 +186,12 @@ impl Sink for Inflated<'_> {
     fn room(&mut self) -> &mut [u8] {
         // One octet more than is allowed, to see that it comes.
         let most = usize_of(self.max).saturating_sub(self.message.buffer.len()).saturating_add(1);
-        self.message.buffer.room(INFLATE_STEP_BYTES_MIN.min(most), INFLATE_STEP_BYTES_MAX.min(most), most)
+        let step = most.min(self.share);
+        self.message.buffer.room(INFLATE_STEP_BYTES_MIN.min(step), INFLATE_STEP_BYTES_MAX.min(step), most)
     }
 
     fn filled(&mut self, len: usize) -> Result<(), ProtocolError> {
+        self.share = self.share.saturating_sub(len);
         self.message.commit(len)?;
         let len = self.message.buffer.len() as u64;
         if len > self.max { Err(ProtocolError::MessageTooBig { len, max: self.max }) } else { Ok(()) }

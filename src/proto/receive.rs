@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::{
-    assembler::{Assembly, MessageKind},
+    assembler::{Assembly, MessageKind, Paused},
     close::{CONTROL_BYTES_MAX, CloseFrame},
     connection::{Closure, Held, Phase, Shutdown},
     decoder::Chunk,
-    deflate::Codec,
+    deflate::{Codec, Inflation},
     error::ProtocolError,
     frame::{FrameHeader, Opcode, Place},
     handshake::{Opened, server},
@@ -56,6 +56,17 @@ impl Turn<'_> {
                     return self.connection.ended.take().map(Step::Close);
                 }
             }
+            if let Some(Paused { header, ends, len }) =
+                self.connection.message.as_mut().and_then(|message| message.paused.take())
+            {
+                let at = self.workspace.input.start..self.workspace.input.start + len;
+                self.workspace.consume(len);
+                let step = self.data(&Chunk { header, at: 0..len, begins: false, ends }, at);
+                if step.is_some() {
+                    return step;
+                }
+                continue;
+            }
             let connection = &mut *self.connection;
             let place = Place {
                 role: connection.role,
@@ -63,16 +74,7 @@ impl Turn<'_> {
                 deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
-            let inflated_step = self.workspace.inflated_step_bytes();
-            let pending = self.workspace.pending();
-            let step = match &connection.message {
-                _ if connection.codec.is_none() => usize::MAX,
-                Some(message) if message.compressed => inflated_step,
-                None if connection.decoder.header().is_none() && begins_compressed(pending) => inflated_step,
-                _ => usize::MAX,
-            };
-            let step = step.min(pending.len());
-            match connection.decoder.decode(pending.get_mut(..step).unwrap_or_default(), &place) {
+            match connection.decoder.decode(self.workspace.pending(), &place) {
                 Ok(None) => return None,
                 Ok(Some(chunk)) => {
                     let at = self.workspace.input.start;
@@ -133,10 +135,19 @@ impl Turn<'_> {
             Some(codec) if message.compressed => {
                 let is_end = chunk.ends && chunk.header.fin;
                 let max = self.connection.settings.limits.message_bytes_max;
+                let share = self.workspace.inflated_bytes_max.saturating_sub(self.inflated);
                 let before = message.buffer.len();
-                let inflated = message.inflate(codec, &mut self.workspace.means.codecs, payload, is_end, max);
+                let inflated = message.inflate(codec, &mut self.workspace.means.codecs, payload, is_end, max, share);
                 self.inflated += message.buffer.len() - before;
-                inflated
+                match inflated {
+                    Ok(Inflation::Paused { taken }) => {
+                        let len = at.len() - taken;
+                        message.paused = Some(Paused { header: chunk.header, ends: chunk.ends, len });
+                        self.workspace.input.start = at.end - len;
+                        return None;
+                    }
+                    inflated => inflated.map(|_| ()),
+                }
             }
             _ => message.append(payload),
         };
@@ -283,9 +294,4 @@ fn tap_in(workspace: &mut Workspace, header: &FrameHeader, at: Range<usize>) {
     if let Some(tap) = &mut means.tap {
         tap.frame(Direction::In, header, window.get(at).unwrap_or_default());
     }
-}
-
-/// Whether the frame that begins here has RSV1: its message is compressed (RFC 7692 §6).
-fn begins_compressed(input: &[u8]) -> bool {
-    input.first().is_some_and(|first| first & 0x40 != 0)
 }

@@ -254,6 +254,7 @@ impl<'t> Turn<'t> {
             || self.landed.is_some()
             || self.connection.ended.is_some()
             || self.connection.paused
+            || self.connection.message.as_ref().is_some_and(|message| message.paused.is_some())
     }
 
     /// Octets that compressed messages have inflated to in this turn.

@@ -22,10 +22,6 @@ pub const WINDOW_BYTES: usize = 128 << 10;
 /// could otherwise become gigabytes, one legal message after the other, while the loop's other connections wait.
 pub const INFLATED_BYTES_MAX: usize = 1 << 20;
 
-/// Compressed octets that are inflated at least before looking whether that is enough; they become 65 KiB at most (RFC 1951: a match
-/// of 258 octets takes two bits).
-const INFLATED_STEP_BYTES_MIN: usize = 64;
-
 /// Which way a frame goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -122,13 +118,6 @@ impl Workspace {
     #[inline]
     pub fn share_inflating(&mut self, octets: usize) {
         self.inflated_bytes_max = octets;
-    }
-
-    /// Compressed octets that are inflated before looking whether that is enough: in sum not much beyond the share, and few
-    /// steps for a message as they mostly are.
-    #[inline]
-    pub(super) fn inflated_step_bytes(&self) -> usize {
-        (self.inflated_bytes_max >> 8).clamp(INFLATED_STEP_BYTES_MIN, INFLATED_BYTES_MAX >> 10)
     }
 
     /// What the `Date` header says from now on (RFC 9110 §6.6.1). Costs nothing within the same second.

@@ -3,7 +3,7 @@
 use super::{
     config::DeflateConfig,
     deflater::{Deflater, Shape},
-    inflater::{Inflater, Sink},
+    inflater::{Inflater, Inflation, Sink},
     negotiation::Agreed,
     pool::Codecs,
     quick,
@@ -12,7 +12,7 @@ use super::{
 /// What one connection does with compressed messages. Made when the handshake agreed on the extension.
 ///
 /// ```
-/// use wslab::proto::deflate::{Codec, Codecs, DeflateConfig, InvalidDeflate, Sink, negotiation};
+/// use wslab::proto::deflate::{Codec, Codecs, DeflateConfig, Inflation, InvalidDeflate, Sink, negotiation};
 /// use wslab::proto::handshake::extensions::offers;
 ///
 /// #[derive(Default)]
@@ -32,7 +32,8 @@ use super::{
 /// let (agreed, _answer) = negotiation::accept(&offers([&b"permessage-deflate"[..]])?, &config).unwrap();
 /// let (mut codec, mut codecs) = (Codec::new(agreed, &config), Codecs::default());
 /// let mut text = Text::default();
-/// codec.inflate(&mut codecs, b"\xf2\x48\xcd\xc9\xc9\x07\x00", true, &mut text)?;
+/// let inflation = codec.inflate(&mut codecs, b"\xf2\x48\xcd\xc9\xc9\x07\x00", true, &mut text)?;
+/// assert_eq!(inflation, Inflation::Done);
 /// assert_eq!(text.0, b"Hello");
 /// assert!(codec.deflate(&mut codecs, &[b'*'; 1000]).is_some_and(|compressed| compressed.len() < 20));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -67,7 +68,8 @@ impl Codec {
     }
 
     /// Takes the next unmasked octets of a compressed message, cut anywhere, and passes what is in them on to `sink`.
-    /// `is_end`: they are its last ones. There may be none.
+    /// `is_end`: they are its last ones. There may be none. Where that [paused](Inflation::Paused), the call is to be repeated with the
+    /// rest of them and the same `is_end`, before anything else.
     ///
     /// # Errors
     /// [`InvalidDeflate`](super::InvalidDeflate), or what the sink said. The connection is to be failed, and this codec not to be used again.
@@ -77,22 +79,26 @@ impl Codec {
         input: &[u8],
         is_end: bool,
         sink: &mut S,
-    ) -> Result<(), S::Error> {
-        if !is_end {
+    ) -> Result<Inflation, S::Error> {
+        if !is_end || self.receive_takeover {
             let inflater = self.inflater.get_or_insert_with(|| Box::new(codecs.take_inflater()));
-            return inflater.push(input, sink);
-        }
-        if self.receive_takeover {
-            let inflater = self.inflater.get_or_insert_with(|| Box::new(codecs.take_inflater()));
-            inflater.push(input, sink)?;
-            return Ok(inflater.finish()?);
+            let inflation = inflater.push(input, sink)?;
+            if is_end && inflation == Inflation::Done {
+                inflater.finish()?;
+            }
+            return Ok(inflation);
         }
         // Most messages are of one piece; those need no box.
         let mut inflater = self.inflater.take().map_or_else(|| codecs.take_inflater(), |boxed| *boxed);
-        inflater.push(input, sink)?;
-        let finished = inflater.finish();
-        codecs.give_inflater(inflater);
-        Ok(finished?)
+        let inflation = inflater.push(input, sink)?;
+        if inflation == Inflation::Done {
+            let finished = inflater.finish();
+            codecs.give_inflater(inflater);
+            finished?;
+        } else {
+            self.inflater = Some(Box::new(inflater));
+        }
+        Ok(inflation)
     }
 
     /// Compresses a message. The result is the payload of a message with RSV1 set, in one frame or several, and must be sent.

@@ -12,13 +12,27 @@ use super::TAIL;
 #[error("compressed payload that is not DEFLATE (RFC 7692 §7.2.2)")]
 pub struct InvalidDeflate;
 
+/// Where inflating stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Inflation {
+    /// All of the input was taken, and all that was in it passed on.
+    Done,
+    /// The sink gave no room any more. What is behind `taken` octets of the input is to come again once it does: there may be nothing of
+    /// it, and still something to pass on.
+    Paused {
+        /// Octets of the input.
+        taken: usize,
+    },
+}
+
 /// Where inflated octets go, and who says when it is enough: limits and UTF-8 are judged between steps, so that a
 /// message of a few octets that would fill the memory ends at the limit.
 pub trait Sink {
     /// What ends the message early.
     type Error: From<InvalidDeflate>;
 
-    /// Room for the next step, never empty. To find the octet too many, it reaches at least one octet past a limit.
+    /// Room for the next step; none where it is enough for now. To find the octet too many, it reaches at least one octet past a limit.
     fn room(&mut self) -> &mut [u8];
 
     /// The first `len` octets of the room are payload now; may be none.
@@ -35,6 +49,8 @@ const STATE_BYTES: usize = 14_784;
 pub(super) struct Inflater {
     raw: Inflate,
     place: Place,
+    /// The room was filled: there may be more to pass on.
+    is_full: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,13 +67,13 @@ impl Inflater {
     /// The window is the largest there is, whatever was agreed: zlib-rs allocates no less, and a peer that looks back
     /// farther than it promised does no harm.
     pub(super) fn new() -> Self {
-        Inflater { raw: Inflate::new(false, 15), place: Place::Start }
+        Inflater { raw: Inflate::new(false, 15), place: Place::Start, is_full: false }
     }
 
     /// Forgets everything.
     pub(super) fn reset(&mut self) {
         self.raw.reset(false);
-        self.place = Place::Start;
+        (self.place, self.is_full) = (Place::Start, false);
     }
 
     /// Heap held.
@@ -66,40 +82,40 @@ impl Inflater {
     }
 
     /// Takes the next octets of a message, cut anywhere.
-    pub(super) fn push<S: Sink>(&mut self, mut input: &[u8], sink: &mut S) -> Result<(), S::Error> {
-        let mut is_full = false;
-        while !input.is_empty() || is_full {
+    pub(super) fn push<S: Sink>(&mut self, input: &[u8], sink: &mut S) -> Result<Inflation, S::Error> {
+        let mut taken = 0;
+        while taken < input.len() || self.is_full {
+            let room = sink.room();
+            let size = room.len();
+            if size == 0 {
+                return Ok(Inflation::Paused { taken });
+            }
             if self.place == Place::Final {
                 // §7.2.3.4: a block with BFINAL ends a DEFLATE stream, not the message. Like zlib, we keep no window
                 // beyond it: RFC 1951 knows of no reference from one stream into another.
                 self.raw.reset(false);
             }
             self.place = Place::Inside;
-            let room = sink.room();
-            let size = room.len();
-            if size == 0 {
-                debug_assert!(false, "a sink's room is never empty");
-                return Err(InvalidDeflate.into());
-            }
+            let rest = input.get(taken..).unwrap_or_default();
             let (read, written) = (self.raw.total_in(), self.raw.total_out());
-            let status = self.raw.decompress(input, room, InflateFlush::NoFlush);
+            let status = self.raw.decompress(rest, room, InflateFlush::NoFlush);
             let (read, written) = ((self.raw.total_in() - read) as usize, (self.raw.total_out() - written) as usize);
             // What came before a breach counts: it may be the earlier one.
             sink.filled(written)?;
-            input = input.get(read..).unwrap_or_default();
-            is_full = written == size;
+            taken += read;
+            self.is_full = written == size;
             match status {
-                Ok(Status::StreamEnd) => (self.place, is_full) = (Place::Final, false),
+                Ok(Status::StreamEnd) => (self.place, self.is_full) = (Place::Final, false),
                 // Input and room, but nothing moves.
-                Ok(_) if read == 0 && written == 0 && !input.is_empty() => return Err(InvalidDeflate.into()),
+                Ok(_) if read == 0 && written == 0 && taken < input.len() => return Err(InvalidDeflate.into()),
                 Ok(_) => {}
                 Err(_) => return Err(InvalidDeflate.into()),
             }
         }
-        Ok(())
+        Ok(Inflation::Done)
     }
 
-    /// The message's last octet was pushed. The next push begins another one, with this one in the window.
+    /// The message's last octet was pushed, and all of it passed on. The next push begins another one, with this one in the window.
     ///
     /// # Errors
     /// What was cut off (§7.2.1) does not fit behind it: the message ended inside a block.

@@ -14,7 +14,7 @@ mod quick;
 
 pub use codec::Codec;
 pub use config::{DeflateConfig, DeflateMode};
-pub use inflater::{InvalidDeflate, Sink};
+pub use inflater::{Inflation, InvalidDeflate, Sink};
 pub use negotiation::Agreed;
 pub use pool::Codecs;
 

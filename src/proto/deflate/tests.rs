@@ -22,6 +22,8 @@ struct Collect {
     max: usize,
     /// The most octets that were ever passed on.
     seen: usize,
+    /// There was room the last time; now there is none.
+    gave_room: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ impl From<InvalidDeflate> for Stop {
 
 impl Collect {
     fn new(step: usize, max: usize) -> Self {
-        Collect { message: Vec::new(), room: vec![0; step], max, seen: 0 }
+        Collect { message: Vec::new(), room: vec![0; step], max, seen: 0, gave_room: false }
     }
 }
 
@@ -46,7 +48,8 @@ impl Sink for Collect {
     type Error = Stop;
 
     fn room(&mut self) -> &mut [u8] {
-        &mut self.room
+        self.gave_room = !self.gave_room;
+        if self.gave_room { &mut self.room } else { &mut [] }
     }
 
     fn filled(&mut self, len: usize) -> Result<(), Stop> {
@@ -57,6 +60,20 @@ impl Sink for Collect {
         self.message.extend_from_slice(&self.room[..len]);
         Ok(())
     }
+}
+
+/// Goes on wherever the sink pauses.
+fn inflate_all(
+    codec: &mut Codec,
+    codecs: &mut Codecs,
+    mut input: &[u8],
+    is_end: bool,
+    sink: &mut Collect,
+) -> Result<(), Stop> {
+    while let Inflation::Paused { taken } = codec.inflate(codecs, input, is_end, sink)? {
+        input = &input[taken..];
+    }
+    Ok(())
 }
 
 /// Inflates `payload` in pieces of `chop` octets into room for `step`.
@@ -72,13 +89,13 @@ fn inflate(
     let mut pieces = payload.chunks(chop).peekable();
     while let Some(piece) = pieces.next() {
         let is_end = pieces.peek().is_none() && chop.is_multiple_of(2);
-        codec.inflate(codecs, piece, is_end, &mut sink)?;
+        inflate_all(codec, codecs, piece, is_end, &mut sink)?;
         if is_end {
             return Ok(sink.message);
         }
     }
     // The last fragment may be empty.
-    codec.inflate(codecs, &[], true, &mut sink)?;
+    inflate_all(codec, codecs, &[], true, &mut sink)?;
     Ok(sink.message)
 }
 
@@ -196,9 +213,9 @@ fn a_connection_holds_nothing_before_or_between_messages_without_takeover() {
     let hello = b"\xf2\x48\xcd\xc9\xc9\x07\x00";
     let mut codec = Codec::new(NEITHER, &CONFIG);
     let mut sink = Collect::new(100, 100);
-    codec.inflate(&mut codecs, &hello[..3], false, &mut sink).unwrap();
+    inflate_all(&mut codec, &mut codecs, &hello[..3], false, &mut sink).unwrap();
     assert_eq!(codec.memory_bytes(), Inflater::memory_bytes());
-    codec.inflate(&mut codecs, &hello[3..], true, &mut sink).unwrap();
+    inflate_all(&mut codec, &mut codecs, &hello[3..], true, &mut sink).unwrap();
     codec.deflate(&mut codecs, &[0; 100]).unwrap();
     assert_eq!(codec.memory_bytes(), 0);
     let shared = codecs.memory_bytes();
@@ -207,13 +224,13 @@ fn a_connection_holds_nothing_before_or_between_messages_without_takeover() {
     for _ in 0..20 {
         let mut codec = Codec::new(NEITHER, &CONFIG);
         codec.deflate(&mut codecs, &[0; 100]).unwrap();
-        codec.inflate(&mut codecs, hello, true, &mut Collect::new(100, 100)).unwrap();
+        inflate_all(&mut codec, &mut codecs, hello, true, &mut Collect::new(100, 100)).unwrap();
     }
     assert_eq!(codecs.memory_bytes(), shared);
 
     let mut codec = Codec::new(BOTH, &CONFIG);
     assert_eq!(codec.memory_bytes(), 0);
-    codec.inflate(&mut codecs, hello, true, &mut Collect::new(100, 100)).unwrap();
+    inflate_all(&mut codec, &mut codecs, hello, true, &mut Collect::new(100, 100)).unwrap();
     assert_eq!(codec.memory_bytes(), Inflater::memory_bytes());
     codec.deflate(&mut codecs, hello).unwrap();
     assert!(codec.memory_bytes() > 300 << 10);
@@ -224,10 +241,10 @@ fn idle_inflaters_are_kept_up_to_a_handful() {
     let mut codecs = Codecs::default();
     let mut many: Vec<Codec> = (0..20).map(|_| Codec::new(NEITHER, &CONFIG)).collect();
     for codec in &mut many {
-        codec.inflate(&mut codecs, b"\xf2\x48", false, &mut Collect::new(10, 10)).unwrap();
+        inflate_all(codec, &mut codecs, b"\xf2\x48", false, &mut Collect::new(10, 10)).unwrap();
     }
     for codec in &mut many {
-        codec.inflate(&mut codecs, b"\xcd\xc9\xc9\x07\x00", true, &mut Collect::new(10, 10)).unwrap();
+        inflate_all(codec, &mut codecs, b"\xcd\xc9\xc9\x07\x00", true, &mut Collect::new(10, 10)).unwrap();
     }
     assert_eq!(codecs.memory_bytes(), 4 * Inflater::memory_bytes());
 }
@@ -247,9 +264,8 @@ fn a_bomb_ends_at_the_limit_and_one_buffer() {
     for (max, step) in [(0, 16 << 10), (1000, 1), (100_000, 16 << 10), ((1 << 20) + 5, 64 << 10)] {
         let (mut codec, mut codecs) = (Codec::new(NEITHER, &CONFIG), Codecs::default());
         let mut sink = Collect::new(step, max);
-        let outcome = codec
-            .inflate(&mut codecs, &first, false, &mut sink)
-            .and_then(|()| codec.inflate(&mut codecs, &rest, true, &mut sink));
+        let outcome = inflate_all(&mut codec, &mut codecs, &first, false, &mut sink)
+            .and_then(|()| inflate_all(&mut codec, &mut codecs, &rest, true, &mut sink));
         assert_eq!(outcome, Err(Stop::TooBig));
         assert!((max + 1..=max + step).contains(&sink.seen), "{} {max} {step}", sink.seen);
     }
