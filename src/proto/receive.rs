@@ -56,17 +56,6 @@ impl Turn<'_> {
                     return self.connection.ended.take().map(Step::Close);
                 }
             }
-            if let Some(Paused { header, ends, len }) =
-                self.connection.message.as_mut().and_then(|message| message.paused.take())
-            {
-                let at = self.workspace.input.start..self.workspace.input.start + len;
-                self.workspace.consume(len);
-                let step = self.data(&Chunk { header, at: 0..len, begins: false, ends }, at);
-                if step.is_some() {
-                    return step;
-                }
-                continue;
-            }
             let connection = &mut *self.connection;
             let place = Place {
                 role: connection.role,
@@ -74,7 +63,12 @@ impl Turn<'_> {
                 deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
-            match connection.decoder.decode(self.workspace.pending(), &place) {
+            let paused = connection.message.as_mut().and_then(|message| message.paused.take());
+            let decoded = match paused {
+                None => connection.decoder.decode(self.workspace.pending(), &place),
+                Some(Paused { header, ends, len }) => Ok(Some(Chunk { header, at: 0..len, begins: false, ends })),
+            };
+            match decoded {
                 Ok(None) => return None,
                 Ok(Some(chunk)) => {
                     let at = self.workspace.input.start;

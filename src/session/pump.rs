@@ -88,7 +88,7 @@ pub struct Session<S> {
     /// Since when the socket has taken none of the ciphertext that waits: the protocol's own deadlines do not see it.
     unsent: Option<Box<Instant>>,
     life: Life,
-    /// What its last turn says of the next, once it has opened.
+    /// What its last turn says of the next.
     weight: Weight,
 }
 
@@ -109,7 +109,7 @@ impl<S: Socket> Session<S> {
             peer_ended: false,
             unsent: None,
             life: Life { opened: false, stage: Stage::Opening, ended: None },
-            weight: Weight::Unknown,
+            weight: Weight::Handshake,
         }
     }
 
@@ -225,7 +225,6 @@ impl<S: Socket> Session<S> {
         first: impl FnOnce(&mut Turn<'_>, &mut H) -> R,
     ) -> (R, bool) {
         let Session { transport, connection, end, readable, writable, peer_ended, unsent, life, weight } = self;
-        let is_opening = connection.is_opening();
         let mut turn = connection.turn(&mut shared.workspace, shared.now);
         let result = first(&mut turn, handler);
         let mut budget = shared.turn_bytes;
@@ -270,11 +269,9 @@ impl<S: Socket> Session<S> {
                     handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     octets_read += octets;
-                    *weight = match octets_read {
-                        _ if is_opening => Weight::Unknown,
-                        HEAVY_BYTES.. => Weight::Heavy,
-                        _ => Weight::Light,
-                    };
+                    if *weight != Weight::Handshake {
+                        *weight = if octets_read >= HEAVY_BYTES { Weight::Heavy } else { Weight::Light };
+                    }
                     *readable = !eof && (!drained || *peer_ended);
                     if eof {
                         *end = End::PeerEnded;
@@ -286,6 +283,9 @@ impl<S: Socket> Session<S> {
         // A bomb is a few octets on the wire.
         if turn.inflated_bytes() >= HEAVY_BYTES {
             *weight = Weight::Heavy;
+        }
+        if *weight == Weight::Handshake && !turn.connection().is_opening() {
+            *weight = Weight::Unknown;
         }
         match end {
             End::Broken(_) => turn.abort(),
@@ -351,7 +351,7 @@ impl<S: Socket> Session<S> {
     /// costs as much as a thousand short messages, and what comes first behind it nobody knows.
     #[inline]
     pub fn weight(&self) -> Weight {
-        if self.connection.is_opening() { Weight::Handshake } else { self.weight }
+        self.weight
     }
 
     /// Heap octets held: the connection's, and TLS's beneath it as far as they are buffers.
