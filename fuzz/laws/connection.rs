@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use wslab::proto::{Connection, Event, Limits, Opcode, Settings, Turn, WireHeader, Workspace};
+use wslab::proto::{Connection, Event, INFLATED_BYTES_MAX, Limits, Opcode, Settings, Turn, WireHeader, Workspace};
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -44,11 +44,13 @@ fn turn(turn: &mut Turn<'_>, seen: &mut Seen, wire: &mut Vec<u8>) {
     }
 }
 
-fn play(input: &[u8], cut: usize, deflate: bool) -> Seen {
+/// A turn a piece of so many octets, and as many more as inflating by so small shares takes.
+fn play(input: &[u8], cut: usize, deflate: bool, share: usize) -> Seen {
     let limits = Limits { message_bytes_max: PAYLOAD_MAX, frame_bytes_max: PAYLOAD_MAX, ..Limits::DEFAULT };
     let settings = Settings { limits, ..Settings::default() };
     let now = Instant::now();
     let (mut workspace, mut seen, mut wire) = (Workspace::new(), Seen::default(), Vec::new());
+    workspace.share_inflating(share);
     let mut connection = Connection::server(Arc::new(settings), now);
     let offer: &[u8] = if deflate { b"Sec-WebSocket-Extensions: permessage-deflate\r\n\r\n" } else { b"\r\n" };
     for part in [UPGRADE, offer].into_iter().chain(input.chunks(cut.max(1))) {
@@ -56,6 +58,11 @@ fn play(input: &[u8], cut: usize, deflate: bool) -> Seen {
         lent.spare()[..part.len()].copy_from_slice(part);
         lent.filled(part.len());
         turn(&mut lent, &mut seen, &mut wire);
+        while lent.is_spent() {
+            drop(lent);
+            lent = connection.turn(&mut workspace, now);
+            turn(&mut lent, &mut seen, &mut wire);
+        }
     }
     let head = wire.windows(4).position(|end| end == b"\r\n\r\n").expect("a 101") + 4;
     let mut frames = &wire[head..];
@@ -213,12 +220,15 @@ pub(crate) fn check(input: &[u8]) {
     let Some((&cut, input)) = input.split_first() else { return };
     let input = &input[..input.len().min(60_000)];
     let cut = usize::from(cut);
-    let compressed = play(input, input.len(), true);
-    let again = play(input, cut, true);
-    assert_eq!((&compressed.events, &compressed.data), (&again.events, &again.data), "compressed, cut by {cut}");
+    let compressed = play(input, input.len(), true, INFLATED_BYTES_MAX);
+    for share in [INFLATED_BYTES_MAX, 1 + 9 * cut] {
+        let again = play(input, cut, true, share);
+        let same = (&compressed.events, &compressed.data) == (&again.events, &again.data);
+        assert!(same, "compressed, cut by {cut}, {share} octets inflated a turn: {again:?} instead of {compressed:?}");
+    }
     let expected = Reference::read(input);
     for cut in [input.len(), cut] {
-        let seen = without_words(play(input, cut, false));
+        let seen = without_words(play(input, cut, false, INFLATED_BYTES_MAX));
         assert_eq!((&seen.events, &seen.data), (&expected.events, &expected.data), "cut by {cut}");
         // §5.5.3: the newest Pong may stand for those before it.
         let mut pings = expected.pongs.iter();

@@ -30,8 +30,9 @@ impl Sink for Message {
     type Error = Stop;
 
     fn room(&mut self) -> &mut [u8] {
-        self.gave_room = self.pauses && !self.gave_room;
-        if self.gave_room || !self.pauses { &mut self.room } else { &mut [] }
+        let pauses = self.pauses && self.gave_room;
+        self.gave_room = !pauses;
+        if pauses { &mut [] } else { &mut self.room }
     }
 
     fn filled(&mut self, len: usize) -> Result<(), Stop> {

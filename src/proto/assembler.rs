@@ -48,12 +48,12 @@ pub(super) struct Assembly {
     /// Payload octets before the frame under way.
     frame_start: usize,
     /// Where inflating stopped because the turn had done its share.
-    pub(super) paused: Option<Paused>,
+    pub(super) rest: Option<Rest>,
 }
 
-/// Payload that was decoded, and is not inflated yet: the next octets of the input.
+/// Payload that was decoded, and is not inflated yet: the next octets of the input, before any that are not decoded.
 #[derive(Debug)]
-pub(super) struct Paused {
+pub(super) struct Rest {
     /// Of its frame.
     pub(super) header: FrameHeader,
     /// They are the frame's last.
@@ -72,7 +72,7 @@ impl Assembly {
             buffer: pool.take(expected),
             checked: 0,
             frame_start: 0,
-            paused: None,
+            rest: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{
-    assembler::{Assembly, MessageKind, Paused},
+    assembler::{Assembly, MessageKind, Rest},
     close::{CONTROL_BYTES_MAX, CloseFrame},
     connection::{Closure, Held, Phase, Shutdown},
     decoder::Chunk,
@@ -63,10 +63,15 @@ impl Turn<'_> {
                 deflate: connection.codec.is_some(),
                 limits: &connection.settings.limits,
             };
-            let paused = connection.message.as_mut().and_then(|message| message.paused.take());
-            let decoded = match paused {
+            // What was decoded in an earlier turn comes before what is not.
+            let rest = connection.message.as_mut().and_then(|message| message.rest.take());
+            let decoded = match rest {
                 None => connection.decoder.decode(self.workspace.pending(), &place),
-                Some(Paused { header, ends, len }) => Ok(Some(Chunk { header, at: 0..len, begins: false, ends })),
+                Some(Rest { header, ends, len }) => {
+                    // While we are busy with what the peer said, it is not silent.
+                    connection.heard = self.now;
+                    Ok(Some(Chunk { header, at: 0..len, begins: false, ends }))
+                }
             };
             match decoded {
                 Ok(None) => return None,
@@ -136,7 +141,7 @@ impl Turn<'_> {
                 match inflated {
                     Ok(Inflation::Paused { taken }) => {
                         let len = at.len() - taken;
-                        message.paused = Some(Paused { header: chunk.header, ends: chunk.ends, len });
+                        message.rest = Some(Rest { header: chunk.header, ends: chunk.ends, len });
                         self.workspace.input.start = at.end - len;
                         return None;
                     }

@@ -247,14 +247,14 @@ impl<'t> Turn<'t> {
         Sender { connection: self.connection, lanes, means, window, now: self.now }
     }
 
-    /// Whether [`Turn::receive`] has anything to look at: octets, or the end of the connection to report.
+    /// Whether [`Turn::receive`] has anything to look at: octets, what is left to inflate of octets before, or the end of the connection to report.
     #[inline]
     pub fn has_undecoded(&self) -> bool {
         self.workspace.input.start != self.workspace.input.end
             || self.landed.is_some()
             || self.connection.ended.is_some()
             || self.connection.paused
-            || self.connection.message.as_ref().is_some_and(|message| message.paused.is_some())
+            || self.connection.message.as_ref().is_some_and(|message| message.rest.is_some())
     }
 
     /// Octets that compressed messages have inflated to in this turn.

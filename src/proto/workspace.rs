@@ -51,7 +51,7 @@ pub type MaskKeys = Box<dyn FnMut() -> MaskKey + Send>;
 /// at once the kept buffers are up to 64 MiB, until [`Workspace::give_back`] has seen them unused.
 pub struct Workspace {
     pub(super) window: Box<[u8]>,
-    /// Octets of the window that are not decoded yet.
+    /// Octets of the window that are not decoded yet; in front of them a message's decoded [`Rest`](super::assembler::Rest), where there is one.
     pub(super) input: Range<usize>,
     pub(super) lanes: Lanes,
     pub(super) pool: Pool,
@@ -117,7 +117,7 @@ impl Workspace {
     /// before). Where many connections are ready at once, less keeps one turn of each short.
     #[inline]
     pub fn share_inflating(&mut self, octets: usize) {
-        self.inflated_bytes_max = octets;
+        self.inflated_bytes_max = octets.max(1);
     }
 
     /// What the `Date` header says from now on (RFC 9110 §6.6.1). Costs nothing within the same second.

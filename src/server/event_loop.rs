@@ -225,8 +225,8 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
         workspace.share_inflating(4 * share);
     }
 
-    /// Those who came late, those of whom nothing is known, those who had their share and want more, and newcomers, get a slice of the turn each. With a thousand of
-    /// them the lists take several turns, between which whoever asks for little is answered at once.
+    /// Those who came late, those of whom nothing is known, those who had their share and want more, and newcomers, get a slice of
+    /// the turn each. With a thousand of them the lists take several turns, between which whoever asks for little is answered at once.
     #[inline]
     fn pump_listed(&mut self) {
         if self.sessions.listed() == 0 {

@@ -12,7 +12,7 @@ pub enum List {
     Late,
     /// It asks for much: it stopped on its budget, or brought much in its last turn.
     Heavy,
-    /// It has opened, and what it sends first may be anything.
+    /// It has opened, nothing was read since, and what it sends first may be anything.
     Unknown,
     /// Its opening handshake is under way.
     Handshakes,

@@ -67,7 +67,7 @@ pub enum Weight {
     Light,
     /// Its share.
     Heavy,
-    /// Nobody knows: the peer has opened, and has sent nothing since.
+    /// Nobody knows: the peer has opened, and nothing was read since.
     Unknown,
     /// An opening handshake, TLS's before it included.
     Handshake,
@@ -269,7 +269,7 @@ impl<S: Socket> Session<S> {
                     handler.on_read(id);
                     budget = budget.saturating_sub(octets.max(READ_COST_MIN));
                     octets_read += octets;
-                    if *weight != Weight::Handshake {
+                    if octets_read > 0 && *weight != Weight::Handshake {
                         *weight = if octets_read >= HEAVY_BYTES { Weight::Heavy } else { Weight::Light };
                     }
                     *readable = !eof && (!drained || *peer_ended);
@@ -285,7 +285,12 @@ impl<S: Socket> Session<S> {
             *weight = Weight::Heavy;
         }
         if *weight == Weight::Handshake && !turn.connection().is_opening() {
-            *weight = Weight::Unknown;
+            *weight = match octets_read {
+                HEAVY_BYTES.. => Weight::Heavy,
+                _ if turn.connection().is_open() => Weight::Unknown,
+                // Refused.
+                _ => Weight::Light,
+            };
         }
         match end {
             End::Broken(_) => turn.abort(),

@@ -1,7 +1,7 @@
 //! A compressor for short messages that stand alone: greedy matches, fixed Huffman codes (RFC 1951 §3.2.6), one block.
 //!
 //! zlib begins every message with clearing a hash table of 128 KiB, which at level 1 costs more than a KiB of text does:
-//! without takeover 128 octets of JSON take 1.7 µs and 1 KiB 3.4 µs; here 0.18 and 1.5 µs, and 1 % more octets.
+//! without takeover 128 octets of JSON take 1.7 µs and 1 KiB 3.4 µs; here 0.15 and 1.5 µs, and 1 % more octets.
 //! Here entries count on from message to message, so that older ones are known by being too small, and nothing is cleared.
 
 use super::deflater::Output;
@@ -189,7 +189,7 @@ impl Bits<'_> {
         }
     }
 
-    /// The literals from `at` to `end`.
+    /// The literals from `at` to `end`, eight at a time as long as all are ASCII: 14 % less for a KiB of JSON (`core`, `deflate/compress`).
     #[inline]
     fn put_literals(&mut self, payload: &[u8], mut at: usize, end: usize) {
         loop {
@@ -301,6 +301,30 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn literals_are_the_bits_of_their_codes(
+            octets in prop::collection::vec(prop_oneof![20 => 0u8..128, 1 => any::<u8>()], 0..60),
+            (from, to) in (0usize..30, 0usize..60),
+            before in 0u32..8,
+        ) {
+            let (from, to) = (from.min(octets.len()), to.min(octets.len()));
+            let mut room = [0; 100];
+            let mut bits = Bits { room: &mut room, len: 0, held: 0, held_len: 0 };
+            bits.put(0, before);
+            bits.put_literals(&octets, from, to.max(from));
+            let len = bits.finish();
+
+            let mut one_by_one = vec![false; before as usize];
+            for octet in &octets[from..to.max(from)] {
+                let code = LITERALS[usize::from(*octet)];
+                one_by_one.extend((0..code >> 16).map(|bit| code >> bit & 1 == 1));
+            }
+            prop_assert_eq!(len, one_by_one.len().div_ceil(8));
+            one_by_one.resize(8 * len, false);
+            let written: Vec<bool> = (0..8 * len).map(|bit| room[bit / 8] >> (bit % 8) & 1 == 1).collect();
+            prop_assert_eq!(written, one_by_one);
+        }
+
         #[test]
         fn zlib_reads_it(
             messages in prop::collection::vec(

@@ -22,7 +22,7 @@ struct Collect {
     max: usize,
     /// The most octets that were ever passed on.
     seen: usize,
-    /// There was room the last time; now there is none.
+    /// There was room the last time; now there is none, if the room is of an even size.
     gave_room: bool,
 }
 
@@ -48,8 +48,9 @@ impl Sink for Collect {
     type Error = Stop;
 
     fn room(&mut self) -> &mut [u8] {
-        self.gave_room = !self.gave_room;
-        if self.gave_room { &mut self.room } else { &mut [] }
+        let pauses = self.gave_room && self.room.len().is_multiple_of(2);
+        self.gave_room = !pauses;
+        if pauses { &mut [] } else { &mut self.room }
     }
 
     fn filled(&mut self, len: usize) -> Result<(), Stop> {

@@ -209,6 +209,7 @@ proptest! {
     #[test]
     fn chop_independence_holds_for_compressed_messages(
         messages in prop::collection::vec((".{0,3}", 0usize..3000), 1..6), cut in 1usize..4000, flip in 0usize..20_000, damage: bool,
+        share in 7usize..3000,
     ) {
         let texts: Vec<Vec<u8>> = messages.iter().map(|(unit, times)| unit.repeat(*times).into_bytes()).collect();
         let mut input: Vec<u8> = compressed(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>())
@@ -222,14 +223,15 @@ proptest! {
             let at = flip % input.len();
             input[at] ^= 1 << (flip % 8);
         }
-        let run = |cuts: &[usize]| {
+        let run = |cuts: &[usize], share: usize| {
             let mut workspace = Workspace::new();
+            workspace.share_inflating(share);
             let mut connection = compressing(true, settings(DeflateMode::Takeover));
             play(&mut connection, &mut workspace, &input, cuts, false)
         };
-        let whole = run(&[]);
-        for cuts in [&[cut][..], &[1]] {
-            let played = run(cuts);
+        let whole = run(&[], INFLATED_BYTES_MAX);
+        for (cuts, share) in [(&[cut][..], INFLATED_BYTES_MAX), (&[1], INFLATED_BYTES_MAX), (&[], share), (&[cut], share)] {
+            let played = run(cuts, share);
             prop_assert_eq!(&played.events, &whole.events);
             prop_assert_eq!(hex(&data_frames(&played.wire)), hex(&data_frames(&whole.wire)));
         }

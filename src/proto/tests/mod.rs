@@ -45,8 +45,8 @@ fn receive_all(turn: &mut Turn<'_>, played: &mut Played) {
     }
 }
 
-/// Feeds pieces of these sizes (the last one repeats), a turn each; everything queued is sent at the end of each turn, or,
-/// with `slow`, only after the last one.
+/// Feeds pieces of these sizes (the last one repeats), a turn each, and as many more as inflating takes; everything queued is sent at the
+/// end of each turn, or, with `slow`, only after the last one.
 fn play(connection: &mut Connection, workspace: &mut Workspace, input: &[u8], cuts: &[usize], slow: bool) -> Played {
     let now = Instant::now();
     let mut played = Played::default();
@@ -69,8 +69,16 @@ fn play(connection: &mut Connection, workspace: &mut Workspace, input: &[u8], cu
             turn.filled(len);
         }
         receive_all(&mut turn, &mut played);
-        if !slow {
-            drain(&mut turn, &mut played);
+        loop {
+            if !slow {
+                drain(&mut turn, &mut played);
+            }
+            if !turn.is_spent() {
+                break;
+            }
+            drop(turn);
+            turn = connection.turn(workspace, now);
+            receive_all(&mut turn, &mut played);
         }
     }
     let mut turn = connection.turn(workspace, now);

@@ -39,6 +39,7 @@
 //! | what was done to the loop | seed | what was seen |
 //! | --- | --- | --- |
 //! | who comes late is never served | 37 | reset, and never answered |
+//! | who has opened is never served | 4 | reset, and never answered |
 //! | a slice may be over before anybody is served | 13 | no end |
 //!
 //! And by a fault that was there: with `queue_high` below the length of a refusal (408, 503), a peer that had not finished its

@@ -156,6 +156,28 @@ fn an_idle_timeout_does_not_count_while_we_do_not_listen() {
 }
 
 #[test]
+fn an_idle_timeout_does_not_count_while_a_message_is_inflated() {
+    let idle = Duration::from_secs(20);
+    let timeouts = Timeouts { idle: Some(idle), ..Timeouts::default() };
+    let settings = Settings { timeouts, ..Settings::default() };
+    let request = REQUEST.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n");
+    let mut peer = Peer::asking(&request, settings, App::echo());
+    peer.shared.workspace.share_inflating(16 << 10);
+    peer.send(&masked(0xc2, &compressed(1 << 20)));
+    let mut turns = 0;
+    while peer.wake() == Pumped::Ready {
+        // Others have their turns.
+        peer.shared.now += Duration::from_secs(1);
+        if peer.session.next_deadline().is_some_and(|at| at <= peer.shared.now) {
+            peer.session.on_deadline(ID, &mut peer.shared, &mut peer.app);
+        }
+        turns += 1;
+    }
+    assert!(turns > 2 * idle.as_secs() && peer.session.connection().is_open(), "{turns} turns");
+    assert_eq!(peer.app.messages.len(), 1);
+}
+
+#[test]
 fn compressed_bombs_are_inflated_a_share_a_turn() {
     for share in [INFLATED_BYTES_MAX, 16 << 10, 999] {
         bombs_are_inflated_so_much_a_turn(share);
