@@ -64,7 +64,8 @@ fn raise_to(needed: u64) -> (u64, Option<String>) {
 }
 
 /// Has the kernel make its table of open files now. Else it doubles while connections are accepted, at 256, 512, 1,024 and so on, and in
-/// a process with several threads waits each time until no CPU looks at the old one: the loop stood still for 7 to 20 ms.
+/// a process with several threads waits each time until no CPU looks at the old one: the loop stood still for 7 to 20 ms. To be called
+/// before there are threads: then it takes no time.
 fn make_table(files: u64) {
     // The last place that is needed, for a moment. Whatever is wrong with that, the table grows by itself.
     if let Ok(last) = i32::try_from(files.min(TABLE_MAX).saturating_sub(1)) {

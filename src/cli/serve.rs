@@ -17,7 +17,7 @@ use tracing::{Level, error, info, warn};
 use super::{
     admin::{Admin, Site},
     certificates::{self, Identity},
-    descriptors,
+    descriptors::{self, Room},
     error::{Error, reason},
     inherited::{self, Passed},
     logging::Logging,
@@ -33,23 +33,23 @@ use crate::server::{BindError, Config, Echo, Handle, Inherited, Workers};
 pub(super) fn serve(settings: &Settings, no_color: bool, out: &mut dyn Write) -> Result<(), Error> {
     // Before there are threads.
     let passed = inherited::take()?;
+    let room = descriptors::make_room(&settings.options)?;
     let logging = Logging::start(&settings.options, no_color);
     for warning in &settings.warnings {
         warn!("{warning}");
     }
-    let result = run(settings, passed, &logging, out);
+    let result = run(settings, passed, &room, &logging, out);
     logging.finish();
     result
 }
 
-fn run(settings: &Settings, passed: Passed, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
+fn run(settings: &Settings, passed: Passed, room: &Room, logging: &Logging, out: &mut dyn Write) -> Result<(), Error> {
     let options = &with_addresses_of(settings, &passed)?;
     let are_passed = [!passed.doors.is_empty(), passed.admin.is_some()];
     // Before anything is announced: whoever reads the ready line may send a signal at once.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])
         .map_err(|source| Error::System { doing: "watch for signals", source })?;
 
-    let room = descriptors::make_room(options)?;
     if let Some(warning) = &room.warning {
         warn!("{warning}");
     }

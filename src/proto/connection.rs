@@ -39,8 +39,8 @@ pub struct Connection {
     /// Compression, where it was agreed on.
     pub(super) codec: Option<Box<Codec>>,
     pub(super) outbox: Outbox,
-    /// Input that is left when a turn ends: an unfinished header, all of it under backpressure, or, once the turn had inflated its share, the
-    /// payload that waits for the next ([`Rest`](super::assembler::Rest)) and what is behind it.
+    /// Input that is left when a turn ends: an unfinished header, all of it under backpressure, or, once the turn had inflated
+    /// its share, the payload that waits for the next ([`Rest`](super::assembler::Rest)) and what is behind it.
     pub(super) carry: Box<[u8]>,
     /// Decoding stopped at `queue_high_bytes` and has not resumed yet.
     pub(super) paused: bool,

@@ -247,7 +247,8 @@ impl<'t> Turn<'t> {
         Sender { connection: self.connection, lanes, means, window, now: self.now }
     }
 
-    /// Whether [`Turn::receive`] has anything to look at: octets, what is left to inflate of octets before, or the end of the connection to report.
+    /// Whether [`Turn::receive`] has anything to look at: octets, what is left to inflate of octets before, or the end of the
+    /// connection to report.
     #[inline]
     pub fn has_undecoded(&self) -> bool {
         self.workspace.input.start != self.workspace.input.end

@@ -51,7 +51,8 @@ pub type MaskKeys = Box<dyn FnMut() -> MaskKey + Send>;
 /// at once the kept buffers are up to 64 MiB, until [`Workspace::give_back`] has seen them unused.
 pub struct Workspace {
     pub(super) window: Box<[u8]>,
-    /// Octets of the window that are not decoded yet; in front of them a message's decoded [`Rest`](super::assembler::Rest), where there is one.
+    /// Octets of the window that are not decoded yet; in front of them a message's decoded [`Rest`](super::assembler::Rest),
+    /// where there is one.
     pub(super) input: Range<usize>,
     pub(super) lanes: Lanes,
     pub(super) pool: Pool,
