@@ -155,15 +155,19 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// A failure of the poll itself.
     #[inline]
     pub(super) fn round(&mut self, events: &mut K::Events) -> io::Result<()> {
-        // The turn before has ended just now, so timing it costs no clock reading of its own.
-        let now = self.kernel.now();
+        // The clock is read once a round: a deadline is seen late by one turn at most, which it could have fallen into as well.
+        let mut now = self.sessions.shared.now;
         if self.turned {
             self.turned = false;
+            now = self.kernel.now();
             self.tally.turns.record(now.saturating_duration_since(self.sessions.shared.now));
         }
         let timeout = self.timeout(now);
         match self.kernel.poll(events, timeout) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.sessions.shared.now = self.kernel.now();
+                return Ok(());
+            }
             polled => polled?,
         }
         self.turn(events);
