@@ -30,7 +30,8 @@ pub enum Trust {
 ///
 /// A client that offers ALPN without `http/1.1` is refused with `no_application_protocol` (RFC 7301 §3.2); one that offers no
 /// ALPN is welcome. Sessions are resumed by stateless tickets, one a handshake (each costs an encryption and some 200 octets),
-/// so loops may share the configuration. Early data is never accepted, since it can be replayed.
+/// so loops may share the configuration. Early data is never accepted, since it can be replayed. The keys of a connection can be
+/// had from rustls (`enable_secret_extraction`), because behind the handshake records are sealed and opened without it.
 ///
 /// # Errors
 /// The key is unusable or is not the leaf's.
@@ -51,6 +52,7 @@ pub fn server_config(
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     config.send_tls13_tickets = 1;
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 

@@ -1,10 +1,10 @@
 //! One code path over rustls' two unbuffered connections, server and client: records in, plaintext out, records out.
-//! Touches no socket and keeps nothing: all state between calls is rustls' own or the caller's.
+//! Touches no socket, and keeps rustls' state alone, or what took over from it.
 
-use std::sync::Arc;
+use std::{mem, sync::Arc};
 
 use rustls::{
-    ClientConfig, CommonState, Error, ServerConfig,
+    CipherSuite, ClientConfig, CommonState, Error, ServerConfig,
     client::{ClientConnectionData, UnbufferedClientConnection},
     pki_types::ServerName,
     server::{ServerConnectionData, UnbufferedServerConnection},
@@ -14,10 +14,20 @@ use rustls::{
     },
 };
 
+use super::record_layer::RecordLayer;
+
 /// A TLS connection of either side.
 pub(super) enum Engine {
-    Server(UnbufferedServerConnection),
-    Client(UnbufferedClientConnection),
+    Server {
+        conn: Box<UnbufferedServerConnection>,
+        /// The configuration allows [`RecordLayer`] to take over.
+        hands_over: bool,
+    },
+    Client(Box<UnbufferedClientConnection>),
+    /// A server's connection whose handshake is done.
+    Records(RecordLayer),
+    /// rustls gave the connection up, but not its keys.
+    Lost,
 }
 
 /// Ciphertext on its way out: a buffer that is filled from the front and never cleared octet by octet.
@@ -52,19 +62,52 @@ pub(super) enum Stop {
 
 impl Engine {
     pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        UnbufferedServerConnection::new(config).map(Self::Server)
+        let hands_over = config.enable_secret_extraction && config.max_fragment_size.is_none();
+        Ok(Self::Server { conn: Box::new(UnbufferedServerConnection::new(config)?), hands_over })
     }
 
     pub(super) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Error> {
-        UnbufferedClientConnection::new(config, name).map(Self::Client)
+        UnbufferedClientConnection::new(config, name).map(|conn| Self::Client(Box::new(conn)))
     }
 
-    /// What both sides tell about themselves.
-    pub(super) fn common(&self) -> &CommonState {
+    /// Whether no application data can pass yet.
+    pub(super) fn is_handshaking(&self) -> bool {
+        self.common().is_some_and(CommonState::is_handshaking)
+    }
+
+    /// Whether not even the version is agreed.
+    pub(super) fn is_at_the_start(&self) -> bool {
+        self.common().is_some_and(|common| common.protocol_version().is_none())
+    }
+
+    /// What both of rustls' sides tell about themselves.
+    fn common(&self) -> Option<&CommonState> {
         match self {
-            Self::Server(conn) => conn,
-            Self::Client(conn) => conn,
+            Self::Server { conn, .. } => Some(conn),
+            Self::Client(conn) => Some(conn),
+            Self::Records(_) | Self::Lost => None,
         }
+    }
+
+    /// Lets [`RecordLayer`] take over where it can, which is for servers of TLS 1.3. To be called when all input is done with,
+    /// and right behind an [`encrypt`](Self::encrypt): rustls keeps its answer to a KeyUpdate for that, and would lose it here.
+    ///
+    /// # Errors
+    /// rustls keeps its keys; then the connection is lost.
+    pub(super) fn hand_over(&mut self) -> Result<(), Error> {
+        const SUITES: [CipherSuite; 3] = [
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+            CipherSuite::TLS13_AES_256_GCM_SHA384,
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+        ];
+        if let Self::Server { conn, hands_over: true } = self
+            && conn.negotiated_cipher_suite().is_some_and(|suite| SUITES.contains(&suite.suite()))
+            && !conn.wants_write()
+            && let Self::Server { conn, .. } = mem::replace(self, Self::Lost)
+        {
+            *self = Self::Records(RecordLayer::take_over(*conn)?);
+        }
+        Ok(())
     }
 
     /// Processes whole records from `incoming`: plaintext goes to `into` and, where a record does not fit, its end to `parked`;
@@ -77,19 +120,27 @@ impl Engine {
         out: &mut Outgoing,
     ) -> Pumped {
         match self {
-            Self::Server(conn) => pump(conn, incoming, into, parked, out),
-            Self::Client(conn) => pump(conn, incoming, into, parked, out),
+            Self::Records(records) => records.pump(incoming, into, parked, out),
+            Self::Server { conn, .. } => pump(&mut **conn, incoming, into, parked, out),
+            Self::Client(conn) => pump(&mut **conn, incoming, into, parked, out),
+            Self::Lost => Pumped { consumed: 0, filled: 0, stop: Stop::Failed(Error::HandshakeNotComplete) },
         }
     }
 
     /// Encrypts all of `plain` into `out`; `false` if the handshake does not allow it yet. `held` is the unfinished input.
     pub(super) fn encrypt(&mut self, held: &mut [u8], plain: &[u8], out: &mut Outgoing) -> Result<bool, Error> {
-        self.with_traffic(held, out, |traffic, buf| traffic.encrypt(plain, buf))
+        match self {
+            Self::Records(records) => records.encrypt(plain, out).map(|()| true),
+            engine => engine.with_traffic(held, out, |traffic, buf| traffic.encrypt(plain, buf)),
+        }
     }
 
     /// Encodes a close_notify into `out`; `false` if the handshake does not allow it yet.
     pub(super) fn close_notify(&mut self, held: &mut [u8], out: &mut Outgoing) -> Result<bool, Error> {
-        self.with_traffic(held, out, |traffic, buf| traffic.close_notify(buf))
+        match self {
+            Self::Records(records) => records.close_notify(out).map(|()| true),
+            engine => engine.with_traffic(held, out, |traffic, buf| traffic.close_notify(buf)),
+        }
     }
 
     fn with_traffic(
@@ -99,8 +150,9 @@ impl Engine {
         seal: impl FnMut(&mut dyn Traffic, &mut [u8]) -> Result<usize, EncryptError>,
     ) -> Result<bool, Error> {
         match self {
-            Self::Server(conn) => with_traffic(conn, held, out, seal),
-            Self::Client(conn) => with_traffic(conn, held, out, seal),
+            Self::Server { conn, .. } => with_traffic(&mut **conn, held, out, seal),
+            Self::Client(conn) => with_traffic(&mut **conn, held, out, seal),
+            Self::Records(_) | Self::Lost => Ok(false),
         }
     }
 }
@@ -120,6 +172,16 @@ impl Outgoing {
 
     pub(super) fn clear(&mut self) {
         self.len = 0;
+    }
+
+    /// The next so many octets, for the caller to fill. Grows as [`append`](Self::append) does.
+    pub(super) fn take(&mut self, octets: usize) -> &mut [u8] {
+        let from = self.len;
+        self.len += octets;
+        if self.buf.len() < self.len {
+            self.buf.resize(self.len, 0);
+        }
+        &mut self.buf[from..self.len]
     }
 
     /// Lets `write` fill the free end; grows when that is too short, as only a long handshake flight makes it.

@@ -4,6 +4,7 @@
 mod config;
 mod engine;
 mod pem;
+mod record_layer;
 mod stream;
 #[cfg(all(test, feature = "cli"))]
 mod tests;

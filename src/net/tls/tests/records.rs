@@ -1,0 +1,375 @@
+//! Records behind the handshake: those that RFC 8448 prints, those that a hostile peer may seal, and keys that change.
+
+use ::aws_lc_rs::aead::AES_128_GCM;
+use rustls::{AlertDescription, ContentType, client::ClientConnectionData, kernel::KernelConnection};
+
+use super::{
+    super::{
+        engine::Outgoing,
+        record_layer::{CIPHERTEXT_OCTETS_MAX, IDLE_RECORDS_MAX, Protection, RECORDS_A_KEY},
+    },
+    *,
+};
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+const REQUESTED: [u8; 5] = [24, 0, 0, 1, 1];
+const NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
+
+/// Our server behind the handshake, and a client that seals what it likes.
+struct Forger {
+    ours: TlsStream<SimSocket>,
+    scratch: TlsScratch,
+    sealing: Protection,
+    opening: Protection,
+    keys: KernelConnection<ClientConnectionData>,
+}
+
+impl Forger {
+    fn new() -> Self {
+        let mut config = our_client();
+        Arc::make_mut(&mut config).enable_secret_extraction = true;
+        let mut client = TlsStream::client(SimSocket::new(), config, localhost()).unwrap();
+        let mut ours = TlsStream::server(SimSocket::new(), our_server()).unwrap();
+        let (mut scratch, mut into) = (TlsScratch::new(), vec![0; BIG]);
+        for _ in 0..3 {
+            client.flush().unwrap();
+            ours.socket_mut().inbound.extend(std::mem::take(&mut client.socket_mut().outbound));
+            ours.read(&mut scratch, &mut into).unwrap();
+            if !ours.is_handshaking() {
+                assert_eq!(ours.write(&mut scratch, &[IoSlice::new(b"welcome")]).unwrap(), 7);
+            }
+            client.socket_mut().inbound.extend(std::mem::take(&mut ours.socket_mut().outbound));
+            client.read(&mut scratch, &mut into).unwrap();
+        }
+        assert!(matches!(ours.engine_mut(), Engine::Records(_)));
+        let Engine::Client(client) = std::mem::replace(client.engine_mut(), Engine::Lost) else { unreachable!() };
+        let (secrets, keys) = client.dangerous_into_kernel_connection().unwrap();
+        let [sealing, opening] = [secrets.tx, secrets.rx].map(|secrets| Protection::new(secrets).unwrap());
+        Self { ours, scratch, sealing, opening, keys }
+    }
+
+    /// A record with this inside: content, type and padding.
+    fn sealed(&mut self, inner: &[u8]) -> Vec<u8> {
+        let mut out = Outgoing::new(0);
+        let (&last, rest) = inner.split_last().unwrap();
+        self.sealing.seal(ContentType::from(last), rest, &mut out).unwrap();
+        out.filled().to_vec()
+    }
+
+    /// What comes of these octets, read into a buffer of `into_len`: plaintext, whether the stream has ended, the alert we sent.
+    fn read(&mut self, wire: &[u8], into_len: usize) -> (Vec<u8>, End) {
+        self.ours.socket_mut().inbound.extend(wire);
+        let (mut got, mut into) = (Vec::new(), vec![0; into_len]);
+        loop {
+            match self.ours.read(&mut self.scratch, &mut into) {
+                Ok(Read::Data { n, drained }) => {
+                    got.extend_from_slice(&into[..n]);
+                    if drained {
+                        return (got, End::None);
+                    }
+                }
+                Ok(Read::Eof { n }) => {
+                    got.extend_from_slice(&into[..n]);
+                    return (got, End::CloseNotify);
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+                    let told = match &self.sent()[..] {
+                        [] => None,
+                        [(ALERT, alert)] => Some(AlertDescription::from(alert[1])),
+                        other => panic!("{other:?}"),
+                    };
+                    let refused = self.ours.write(&mut self.scratch, &[IoSlice::new(b"x")]).unwrap_err();
+                    assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+                    return (got, End::Failed(told));
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        assert_eq!(self.ours.write(&mut self.scratch, &[IoSlice::new(octets)]).unwrap(), octets.len());
+    }
+
+    /// The type and content of each record that we have sent. Follows a KeyUpdate.
+    fn sent(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let wire = std::mem::take(&mut self.ours.socket_mut().outbound);
+        let mut rest = &wire[..];
+        let mut records = Vec::new();
+        while !rest.is_empty() {
+            let len = 5 + usize::from(u16::from_be_bytes([rest[3], rest[4]]));
+            let mut inner = vec![0; len - 5 - 16];
+            assert!(self.opening.open_into(&rest[..len], &mut inner).is_ok(), "another key, or another number");
+            let content_type = inner.pop().unwrap();
+            if content_type == HANDSHAKE {
+                self.opening = Protection::new(self.keys.update_rx_secret().unwrap()).unwrap();
+            }
+            records.push((content_type, inner));
+            rest = &rest[len..];
+        }
+        records
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    None,
+    CloseNotify,
+    /// With the alert that the peer was told, if any.
+    Failed(Option<AlertDescription>),
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// RFC 8448 §3: the two records of application data, and the keys they are under.
+#[test]
+fn the_records_that_rfc_8448_prints_are_sealed_and_opened() {
+    let data: Vec<u8> = (0..50).collect();
+    for (sequence, key, iv, record) in [
+        (
+            0,
+            "17422dda596ed5d9acd890e3c63f5051",
+            "5b78923dee08579033e523d9",
+            "1703030043a23f7054b62c94d0affafe8228ba55cbefacea42f914aa66bcab3f2b9819a8a5b46b395bd54a9a20441e2b62974e1f5a6292a297\
+             7014bd1e3deae63aeebb21694915e4",
+        ),
+        (
+            1,
+            "9f02283b6c9c07efc26bb9f2ac92e356",
+            "cf782b88dd83549aadf1e984",
+            "17030300432e937e11ef4ac740e538ad36005fc4a46932fc3225d05f82aa1b36e30efaf97d90e6dffc602dcb501a59a8fcc49c4bf2e5f0a21c\
+             0047c2abf332540dd032e167c2955d",
+        ),
+    ] {
+        let protection = || Protection::with(&AES_128_GCM, &hex(key), &hex(iv), sequence).unwrap();
+        let mut out = Outgoing::new(0);
+        protection().seal(ContentType::ApplicationData, &data, &mut out).unwrap();
+        assert_eq!(out.filled(), hex(record));
+        let mut into = [0; 51];
+        assert!(protection().open_into(&hex(record), &mut into).is_ok());
+        assert_eq!((&into[..50], into[50]), (&data[..], DATA));
+    }
+}
+
+#[test]
+fn whatever_is_sealed_brings_plaintext_the_end_or_one_alert() {
+    use AlertDescription::{BadRecordMac, DecodeError, IllegalParameter, RecordOverflow, UnexpectedMessage};
+    let failed = |alert| End::Failed(Some(alert));
+    let long = |len: usize, padding: usize| [vec![b'x'; len], vec![DATA], vec![0; padding]].concat();
+    let in_a_row = |inner: &[u8], n: u8| vec![inner.to_vec(); usize::from(n)];
+    let text = |text: &[u8]| [text, &[DATA]].concat();
+    let padding_max = CIPHERTEXT_OCTETS_MAX - 16 - 1 - RECORD_OCTETS_MAX;
+    type Row<'a> = (&'a str, Vec<Vec<u8>>, Vec<u8>, End);
+    let rows: Vec<Row<'_>> = vec![
+        ("data", vec![text(b"one"), text(b"two")], b"onetwo".to_vec(), End::None),
+        ("padded data", vec![long(1, 1000), text(b"y")], b"xy".to_vec(), End::None),
+        ("the longest", vec![long(RECORD_OCTETS_MAX, padding_max)], vec![b'x'; RECORD_OCTETS_MAX], End::None),
+        ("too long inside", vec![text(b"a"), long(RECORD_OCTETS_MAX + 1, 0)], b"a".to_vec(), failed(RecordOverflow)),
+        ("too long", vec![long(RECORD_OCTETS_MAX, padding_max + 1)], vec![], failed(RecordOverflow)),
+        ("no type", vec![vec![0; 30]], vec![], failed(UnexpectedMessage)),
+        ("no such type", vec![vec![1, 99]], vec![], failed(UnexpectedMessage)),
+        ("ChangeCipherSpec", vec![vec![1, CHANGE_CIPHER_SPEC]], vec![], failed(UnexpectedMessage)),
+        ("some empty data", [in_a_row(&[DATA], IDLE_RECORDS_MAX), vec![text(b"a")]].concat(), b"a".to_vec(), End::None),
+        ("too much empty data", in_a_row(&[DATA], IDLE_RECORDS_MAX + 1), vec![], failed(UnexpectedMessage)),
+        (
+            "empty data and other data in turn",
+            in_a_row(&[DATA], IDLE_RECORDS_MAX + 1).into_iter().flat_map(|empty| [empty, text(b"a")]).collect(),
+            vec![b'a'; usize::from(IDLE_RECORDS_MAX) + 1],
+            End::None,
+        ),
+        ("close_notify", vec![text(b"a"), vec![1, 0, ALERT], text(b"b")], b"a".to_vec(), End::CloseNotify),
+        ("a fatal close_notify", vec![vec![2, 0, ALERT]], vec![], End::CloseNotify),
+        ("user_canceled", vec![vec![1, 90, ALERT], text(b"a")], b"a".to_vec(), End::None),
+        (
+            "user_canceled all the time",
+            in_a_row(&[1, 90, ALERT], IDLE_RECORDS_MAX + 1),
+            vec![],
+            failed(UnexpectedMessage),
+        ),
+        ("handshake_failure", vec![text(b"a"), vec![2, 40, ALERT]], b"a".to_vec(), End::Failed(None)),
+        ("a warning", vec![vec![1, 40, ALERT]], vec![], failed(DecodeError)),
+        ("neither a warning nor fatal", vec![vec![3, 40, ALERT]], vec![], failed(IllegalParameter)),
+        ("an empty alert", vec![vec![ALERT]], vec![], failed(UnexpectedMessage)),
+        ("half an alert", vec![vec![1, ALERT]], vec![], failed(DecodeError)),
+        ("two alerts", vec![vec![1, 0, 1, 0, ALERT]], vec![], failed(DecodeError)),
+        ("an empty handshake message", vec![vec![HANDSHAKE]], vec![], failed(UnexpectedMessage)),
+        ("a ticket for the server", vec![vec![4, 0, 0, 0, HANDSHAKE]], vec![], failed(UnexpectedMessage)),
+        ("a new ClientHello", vec![vec![1, 0, 0, 0, HANDSHAKE]], vec![], failed(UnexpectedMessage)),
+        ("a long KeyUpdate", vec![vec![24, 0, 0, 2, 0, 0, HANDSHAKE]], vec![], failed(DecodeError)),
+        ("an unknown KeyUpdate", vec![vec![24, 0, 0, 1, 2, HANDSHAKE]], vec![], failed(IllegalParameter)),
+        (
+            "a message behind a KeyUpdate",
+            vec![[&NOT_REQUESTED[..], &NOT_REQUESTED, &[HANDSHAKE]].concat()],
+            vec![],
+            failed(UnexpectedMessage),
+        ),
+        ("data within a KeyUpdate", vec![vec![24, 0, HANDSHAKE], text(b"a")], vec![], failed(UnexpectedMessage)),
+        (
+            "an alert within a KeyUpdate",
+            vec![vec![24, HANDSHAKE], vec![1, 0, ALERT]],
+            vec![],
+            failed(UnexpectedMessage),
+        ),
+        (
+            "data under the old key",
+            vec![[&NOT_REQUESTED[..], &[HANDSHAKE]].concat(), text(b"a")],
+            vec![],
+            failed(BadRecordMac),
+        ),
+        (
+            "data under the old key behind a KeyUpdate in pieces",
+            vec![vec![24, 0, HANDSHAKE], vec![0, 1, HANDSHAKE], vec![1, HANDSHAKE], text(b"a")],
+            vec![],
+            failed(BadRecordMac),
+        ),
+    ];
+    for (case, inners, plaintext, end) in rows {
+        for (step, into_len) in [(usize::MAX, BIG), (usize::MAX, 1), (1, BIG), (7, 300)] {
+            let mut forger = Forger::new();
+            let wire: Vec<u8> = inners.iter().flat_map(|inner| forger.sealed(inner)).collect();
+            let (mut got, mut ended) = (Vec::new(), End::None);
+            for piece in wire.chunks(step.min(wire.len())) {
+                let (more, now) = forger.read(piece, into_len);
+                got.extend(more);
+                ended = now;
+                if ended != End::None {
+                    break;
+                }
+            }
+            let case = format!("{case}, by {step} into {into_len}");
+            assert!(got == plaintext, "{case}: {} octets", got.len());
+            assert_eq!(ended, end, "{case}");
+        }
+    }
+}
+
+#[test]
+fn what_stands_outside_is_judged_before_anything_is_opened() {
+    use AlertDescription::{BadRecordMac, RecordOverflow, UnexpectedMessage};
+    let too_long = ((CIPHERTEXT_OCTETS_MAX + 1) as u16).to_be_bytes();
+    for (case, wire, alert) in [
+        ("an open alert", vec![ALERT, 3, 3, 0, 2, 1, 0], UnexpectedMessage),
+        ("an open handshake message", vec![HANDSHAKE, 3, 3, 0, 5, 24, 0, 0, 1, 0], UnexpectedMessage),
+        ("ChangeCipherSpec", vec![CHANGE_CIPHER_SPEC, 3, 3, 0, 1, 1], UnexpectedMessage),
+        ("too long", vec![DATA, 3, 3, too_long[0], too_long[1]], RecordOverflow),
+        ("no room for a tag", [&[DATA, 3, 3, 0, 15][..], &[0; 15]].concat(), BadRecordMac),
+        ("nothing but a tag", [&[DATA, 3, 3, 0, 16][..], &[0; 16]].concat(), BadRecordMac),
+    ] {
+        assert_eq!(Forger::new().read(&wire, BIG), (vec![], End::Failed(Some(alert))), "{case}");
+    }
+}
+
+#[test]
+fn a_record_with_any_octet_changed_or_come_twice_is_refused() {
+    for at in 0..5 + 6 + 1 + 16 {
+        let mut forger = Forger::new();
+        let mut wire = forger.sealed(b"forged\x17");
+        wire[at] ^= 4;
+        wire.extend([0; 2000]); // the length may have grown
+        let (got, end) = forger.read(&wire, BIG);
+        assert!(got.is_empty() && matches!(end, End::Failed(Some(_))), "octet {at}: {end:?}");
+    }
+    let mut forger = Forger::new();
+    let wire = forger.sealed(b"again\x17");
+    assert_eq!(forger.read(&wire, BIG), (b"again".to_vec(), End::None));
+    assert_eq!(forger.read(&wire, BIG), (vec![], End::Failed(Some(AlertDescription::BadRecordMac))));
+}
+
+#[test]
+fn a_key_update_is_answered_once_and_before_the_next_data() {
+    let mut forger = Forger::new();
+    for round in 0..3 {
+        for _ in 0..3 {
+            let wire = forger.sealed(&[&REQUESTED[..], &[HANDSHAKE]].concat());
+            assert_eq!(forger.read(&wire, BIG), (vec![], End::None));
+            forger.sealing = Protection::new(forger.keys.update_tx_secret().unwrap()).unwrap();
+        }
+        assert_eq!(forger.sent(), [], "nothing to say yet, so a peer that asks on and on gets no answer to store");
+        let wire = forger.sealed(b"new key\x17");
+        assert_eq!(forger.read(&wire, BIG), (b"new key".to_vec(), End::None), "round {round}");
+        forger.write(b"answer");
+        forger.write(b"more");
+        let expected = [(HANDSHAKE, NOT_REQUESTED.to_vec()), (DATA, b"answer".to_vec()), (DATA, b"more".to_vec())];
+        assert_eq!(forger.sent(), expected, "round {round}");
+    }
+
+    let wire = forger.sealed(&[&NOT_REQUESTED[..], &[HANDSHAKE]].concat());
+    assert_eq!(forger.read(&wire, BIG), (vec![], End::None));
+    forger.write(b"as before");
+    assert_eq!(forger.sent(), [(DATA, b"as before".to_vec())]);
+}
+
+#[test]
+fn key_updates_without_data_are_bounded() {
+    let mut forger = Forger::new();
+    for n in 0..=IDLE_RECORDS_MAX {
+        let wire = forger.sealed(&[&REQUESTED[..], &[HANDSHAKE]].concat());
+        let alert = (n == IDLE_RECORDS_MAX).then_some(AlertDescription::UnexpectedMessage);
+        let expected = if alert.is_some() { End::Failed(alert) } else { End::None };
+        assert_eq!(forger.read(&wire, BIG), (vec![], expected), "{n}");
+        forger.sealing = Protection::new(forger.keys.update_tx_secret().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_key_is_changed_before_its_records_are_too_many() {
+    let mut forger = Forger::new();
+    let Engine::Records(records) = forger.ours.engine_mut() else { unreachable!() };
+    records.sealing.sequence = RECORDS_A_KEY - 1;
+    forger.opening.sequence = RECORDS_A_KEY - 1;
+    forger.write(b"the last");
+    forger.write(&[b'x'; RECORD_OCTETS_MAX + 1]);
+    let sent: Vec<_> = forger.sent().into_iter().map(|(content_type, content)| (content_type, content.len())).collect();
+    assert_eq!(sent, [(DATA, 8), (HANDSHAKE, 5), (DATA, RECORD_OCTETS_MAX), (DATA, 1)]);
+}
+
+/// rustls has a KeyUpdate to answer while we take over: it must not be lost.
+#[test]
+fn a_key_update_right_behind_the_handshake_is_answered() {
+    for tickets in [0, 1] {
+        let mut config = our_server();
+        Arc::make_mut(&mut config).send_tls13_tickets = tickets;
+        let ours = TlsStream::server(SimSocket::new(), config).unwrap();
+        let mut pair = Pair::new(ours, peer_client(&TLS13, &[]), BIG);
+        pair.turn().unwrap();
+        assert!(!pair.peer.is_handshaking() && pair.ours.is_handshaking());
+        pair.peer.refresh_traffic_keys().unwrap();
+        pair.peer.writer().write_all(b"under the second key").unwrap();
+        pair.turn().unwrap();
+        assert_eq!(pair.read, b"under the second key");
+        for _ in 0..2 {
+            pair.write(b"heard").unwrap();
+            pair.turn().unwrap();
+        }
+        assert!(pair.is_without_rustls());
+        assert_eq!(pair.peer_read, b"heardheard", "{tickets} tickets");
+    }
+}
+
+#[test]
+fn who_keeps_the_keys_in_rustls_is_served_by_rustls() {
+    for change in [
+        |config: &mut ServerConfig| config.enable_secret_extraction = false,
+        |config: &mut ServerConfig| {
+            config.max_fragment_size = Some(512);
+        },
+    ] {
+        let mut config = our_server();
+        change(Arc::make_mut(&mut config));
+        let ours = TlsStream::server(SimSocket::new(), config).unwrap();
+        let mut pair = Pair::new(ours, peer_client(&TLS13, &[]), BIG);
+        for _ in 0..3 {
+            pair.turn().unwrap();
+        }
+        pair.write(&[7; 1000]).unwrap();
+        pair.wire_to_peer();
+        assert_eq!(pair.peer_read, [7; 1000]);
+        assert!(!pair.is_without_rustls());
+    }
+}
