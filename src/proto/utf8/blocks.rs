@@ -1,11 +1,15 @@
-//! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2. What is ASCII and what is not is asked of all blocks
+//! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2 or AVX-512. What is ASCII and what is not is asked of all blocks
 //! first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
 //! wherever the two alternate, as they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
 //!
 //! The check of a block looks up what three halves of two neighbouring octets allow (J. Keiser, D. Lemire: Validating UTF-8 In Less
 //! Than One Instruction Per Byte, 2021), without a table that is written down: it follows from [`BREACHES`].
 
-use fearless_simd::{Level, Simd, prelude::*, x86::Avx2};
+use fearless_simd::{
+    Level, Simd,
+    prelude::*,
+    x86::{Avx2, Avx512},
+};
 
 use super::unfinished;
 use crate::proto::mask::{MaskKey, mask};
@@ -23,23 +27,45 @@ const BEFORE: usize = 3;
 type Window = [u8; BEFORE + BLOCK];
 
 /// The means to check long text.
-#[derive(Clone, Copy)]
-pub(super) struct Long(Avx2);
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Long {
+    Avx2(Avx2),
+    Avx512(Avx512),
+}
 
 impl Long {
     /// `None`: so few octets are checked faster otherwise, or this CPU has not what it takes.
     #[inline]
     pub(super) fn new(octets: usize) -> Option<Self> {
-        if octets < TEXT_BYTES_MIN { None } else { Level::new().as_avx2().map(Long) }
+        if octets < TEXT_BYTES_MIN {
+            return None;
+        }
+        match Level::new() {
+            Level::Avx512(simd) => Some(Long::Avx512(simd)),
+            level => level.as_avx2().map(Long::Avx2),
+        }
+    }
+
+    /// Each that this CPU has.
+    #[cfg(test)]
+    fn all() -> impl Iterator<Item = Self> {
+        let level = Level::new();
+        [level.as_avx2().map(Long::Avx2), level.as_avx512().map(Long::Avx512)].into_iter().flatten()
     }
 
     /// Whether all octets together are UTF-8 (RFC 3629).
     #[inline]
     pub(super) fn is_utf8(self, octets: &[u8]) -> bool {
-        self.0.vectorize(
-            #[inline(always)]
-            || check(self.0, octets),
-        )
+        match self {
+            Long::Avx2(simd) => simd.vectorize(
+                #[inline(always)]
+                || check(simd, octets),
+            ),
+            Long::Avx512(simd) => simd.vectorize(
+                #[inline(always)]
+                || check(simd, octets),
+            ),
+        }
     }
 
     /// Unmasks all octets, and says whether they are UTF-8 as far as their last whole code point; what is behind need not be right,
@@ -47,10 +73,16 @@ impl Long {
     /// these in the nearest cache: 10 of 89 µs an echoed MiB (`core`, `echo/text`).
     #[inline]
     pub(super) fn unmask(self, key: MaskKey, octets: &mut [u8]) -> bool {
-        self.0.vectorize(
-            #[inline(always)]
-            || unmask_and_check(self.0, key, octets),
-        )
+        match self {
+            Long::Avx2(simd) => simd.vectorize(
+                #[inline(always)]
+                || unmask_and_check(simd, key, octets),
+            ),
+            Long::Avx512(simd) => simd.vectorize(
+                #[inline(always)]
+                || unmask_and_check(simd, key, octets),
+            ),
+        }
     }
 }
 
