@@ -23,7 +23,7 @@ use super::{
         Discard, Listener, Read, Transport,
         sim::{Cut, SimSocket},
     },
-    engine::Engine,
+    engine::{Engine, WRITES_BY_RUSTLS},
     *,
 };
 
@@ -112,16 +112,19 @@ impl Pair {
         Self::new(TlsStream::server(socket, our_server()).unwrap(), peer_client(version, &[]), into_len)
     }
 
-    /// A pair after the handshake and a first word of ours, since when TLS 1.3 is no longer rustls' at our side.
+    /// A pair after the handshake and a few words of ours, since when TLS 1.3 is no longer rustls' at our side.
     fn connected(version: &'static SupportedProtocolVersion) -> Self {
         let mut pair = Self::server(SimSocket::new(), version, BIG);
         for _ in 0..4 {
             pair.turn().unwrap();
         }
         assert!(!pair.ours.is_handshaking() && !pair.peer.is_handshaking());
-        assert_eq!(pair.write(b"welcome").unwrap(), 7);
+        for _ in 0..WRITES_BY_RUSTLS {
+            assert!(!pair.is_without_rustls());
+            assert_eq!(pair.write(b"welcome").unwrap(), 7);
+        }
         pair.wire_to_peer();
-        assert_eq!(std::mem::take(&mut pair.peer_read), b"welcome");
+        assert_eq!(std::mem::take(&mut pair.peer_read), b"welcome".repeat(WRITES_BY_RUSTLS.into()));
         assert_eq!(pair.is_without_rustls(), version.version == TLS13.version);
         pair
     }
