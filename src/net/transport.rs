@@ -261,7 +261,7 @@ impl<S: Socket> Transport<S> {
         }
     }
 
-    /// The TLS stream, for what only it can tell (version, suite, ALPN).
+    /// The TLS stream, for what only it can tell: what it keeps.
     pub fn tls(&self) -> Option<&TlsStream<S>> {
         match self {
             Self::Plain(_) => None,

@@ -155,7 +155,7 @@ impl<K: Kernel, H: Handler> Loop<K, H> {
     /// A failure of the poll itself.
     #[inline]
     pub(super) fn round(&mut self, events: &mut K::Events) -> io::Result<()> {
-        // The clock is read once a round: a deadline is seen late by one turn at most, which it could have fallen into as well.
+        // No clock reading of its own: the timeout counts from the beginning of the last turn, so a deadline is seen late by that turn.
         let mut now = self.sessions.shared.now;
         if self.turned {
             self.turned = false;

@@ -170,11 +170,15 @@ impl Client {
         }
     }
 
-    /// These octets in TLS records of so many each, as they go over the wire; they are not sent.
-    pub(crate) fn in_records_of(&mut self, octets_each: usize, octets: &[u8]) -> Vec<u8> {
+    /// These octets in TLS records of so many each, as they go over the wire, each behind a KeyUpdate if `rekeyed`; they are not sent.
+    pub(crate) fn in_records_of(&mut self, octets_each: usize, rekeyed: bool, octets: &[u8]) -> Vec<u8> {
         let Stream::Tls(tls) = &mut self.stream else { panic!("a plain connection") };
         let mut wire = Vec::new();
         for piece in octets.chunks(octets_each) {
+            if rekeyed {
+                tls.conn.refresh_traffic_keys().unwrap();
+                tls.conn.write_tls(&mut wire).unwrap();
+            }
             tls.conn.writer().write_all(piece).unwrap();
             tls.conn.write_tls(&mut wire).unwrap();
         }

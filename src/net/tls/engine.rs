@@ -24,7 +24,8 @@ pub(super) const WRITES_BY_RUSTLS: u8 = 6;
 pub(super) enum Engine {
     Server {
         conn: Box<UnbufferedServerConnection>,
-        /// So many writes, and [`RecordLayer`] takes over; `None`: the configuration does not allow it.
+        /// So many writes, and [`RecordLayer`] takes over; `None`: the configuration keeps its keys, asks for short records, or
+        /// for a certified cipher.
         writes_left: Option<u8>,
     },
     Client(Box<UnbufferedClientConnection>),
@@ -66,7 +67,7 @@ pub(super) enum Stop {
 
 impl Engine {
     pub(super) fn server(config: Arc<ServerConfig>) -> Result<Self, Error> {
-        let may_hand_over = config.enable_secret_extraction && config.max_fragment_size.is_none();
+        let may_hand_over = config.enable_secret_extraction && config.max_fragment_size.is_none() && !config.fips();
         let conn = Box::new(UnbufferedServerConnection::new(config)?);
         Ok(Self::Server { conn, writes_left: may_hand_over.then_some(WRITES_BY_RUSTLS) })
     }
@@ -94,8 +95,8 @@ impl Engine {
         }
     }
 
-    /// Counts a write, and lets [`RecordLayer`] take over where it can, which is for servers of TLS 1.3. To be called when all input
-    /// is done with, and right behind an [`encrypt`](Self::encrypt): rustls keeps its answer to a KeyUpdate for that, and would
+    /// Lets [`RecordLayer`] take over where it can, which is for servers of TLS 1.3, once this was asked as often as
+    /// [`WRITES_BY_RUSTLS`] says. To be called when all input is done with, and right behind an [`encrypt`](Self::encrypt): rustls keeps its answer to a KeyUpdate for that, and would
     /// lose it here.
     ///
     /// # Errors
@@ -190,6 +191,11 @@ impl Outgoing {
             self.buf.resize(self.len, 0);
         }
         &mut self.buf[from..self.len]
+    }
+
+    /// Forgets all but the first so many.
+    pub(super) fn truncate(&mut self, octets: usize) {
+        self.len = self.len.min(octets);
     }
 
     /// Lets `write` fill the free end; grows when that is too short, as only a long handshake flight makes it.

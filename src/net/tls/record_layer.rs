@@ -1,6 +1,6 @@
 //! A server's TLS 1.3 records behind the handshake (RFC 8446 §5), without rustls' copies and allocations: opened straight into the
 //! reader's buffer, sealed straight from the writer's octets. rustls makes the handshake and every key (`rustls::kernel`), aws-lc-rs
-//! is the cipher. Limits and alerts are rustls' own.
+//! is the cipher. Limits are like rustls', alerts those of the RFC.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rustls::{
@@ -22,8 +22,10 @@ const TYPE_OCTETS: usize = 1;
 pub(super) const CIPHERTEXT_OCTETS_MAX: usize = RECORD_OCTETS_MAX + 256;
 /// Records under one key: RFC 8446 §5.5 allows AES-GCM 2^24.5.
 pub(super) const RECORDS_A_KEY: u64 = 1 << 24;
-/// Records without application data in a row: each costs us more than it costs the peer.
+/// Records without application data in a row.
 pub(super) const IDLE_RECORDS_MAX: u8 = 32;
+/// KeyUpdates that one call takes, of 27 octets and some 2 µs each: the rest waits for another turn.
+pub(super) const KEY_UPDATES_A_CALL: u8 = 32;
 
 const WARNING: u8 = 1;
 const FATAL: u8 = 2;
@@ -40,6 +42,7 @@ pub(super) struct RecordLayer {
     /// The peer wants our keys changed before we send again (RFC 8446 §4.6.3).
     owes_key_update: bool,
     idle_records: u8,
+    key_updates_left: u8,
 }
 
 /// One direction's key, and the number of the record it is for next.
@@ -69,6 +72,7 @@ impl RecordLayer {
             key_update: Vec::new(),
             owes_key_update: false,
             idle_records: 0,
+            key_updates_left: 0,
         })
     }
 
@@ -82,8 +86,9 @@ impl RecordLayer {
     ) -> Pumped {
         let mut consumed = 0;
         let mut filled = 0;
+        self.key_updates_left = KEY_UPDATES_A_CALL;
         let stop = loop {
-            let full = filled == into.len() && filled > 0;
+            let full = (filled == into.len() && filled > 0) || self.key_updates_left == 0;
             if !parked.is_empty() || (full && consumed < incoming.len()) {
                 break Stop::Full;
             }
@@ -151,14 +156,15 @@ impl RecordLayer {
 
     /// What a record was, by its decrypted octets: content, type and padding (RFC 8446 §5.4).
     fn judge(&mut self, inner: &[u8]) -> Result<Taken, Breach> {
-        let Some(len) = inner.iter().rposition(|&octet| octet != 0) else {
+        if inner.len() > RECORD_OCTETS_MAX + TYPE_OCTETS {
+            return Err(Breach::too_long()); // padding counts (§5.4)
+        }
+        let padding = inner.iter().rev().take_while(|&&octet| octet == 0).count();
+        let Some((&content_type, content)) = inner[..inner.len() - padding].split_last() else {
             return Err(Breach::unexpected(PeerMisbehaved::IllegalTlsInnerPlaintext));
         };
-        if len > RECORD_OCTETS_MAX {
-            return Err(Breach::too_long());
-        }
-        let content = &inner[..len];
-        match ContentType::from(inner[len]) {
+        let len = content.len();
+        match ContentType::from(content_type) {
             ContentType::Handshake => self.take_handshake(content).map(|()| Taken::Octets(0)),
             _ if !self.key_update.is_empty() => {
                 Err(Breach::unexpected(PeerMisbehaved::MessageInterleavedWithHandshakeMessage))
@@ -184,10 +190,10 @@ impl RecordLayer {
         }
         let mut message = std::mem::take(&mut self.key_update);
         message.extend_from_slice(content);
-        if message[0] != KEY_UPDATE {
+        if let Some(&other) = message.first().filter(|&&first| first != KEY_UPDATE) {
             return Err(Breach::unexpected(Error::InappropriateHandshakeMessage {
                 expect_types: vec![HandshakeType::KeyUpdate],
-                got_type: message[0].into(),
+                got_type: other.into(),
             }));
         }
         let start = message.len().min(START.len());
@@ -198,6 +204,7 @@ impl RecordLayer {
             [] => self.key_update = message,
             [request @ (0 | 1)] => {
                 self.count_idle(PeerMisbehaved::TooManyKeyUpdateRequests)?;
+                self.key_updates_left = self.key_updates_left.saturating_sub(1);
                 self.opening =
                     Protection::new(self.keys.update_rx_secret().map_err(Breach::ours)?).map_err(Breach::ours)?;
                 self.owes_key_update |= request == 1;
@@ -313,6 +320,7 @@ impl Protection {
         let len = content.len() + TYPE_OCTETS + TAG_OCTETS;
         let [high, low] = (len as u16).to_be_bytes();
         let header = [ContentType::ApplicationData.into(), 3, 3, high, low];
+        let before = out.filled().len();
         let record = out.take(HEADER_OCTETS + len);
         let (start, sealed) = record.split_at_mut(HEADER_OCTETS);
         start.copy_from_slice(&header);
@@ -327,7 +335,10 @@ impl Protection {
                 &[content_type.into()],
                 type_and_tag,
             )
-            .map_err(|_| Error::EncryptError)
+            .map_err(|_| {
+                out.truncate(before);
+                Error::EncryptError
+            })
     }
 }
 

@@ -22,7 +22,7 @@ pub struct TlsStream<S> {
     engine: Engine,
     input: Input,
     output: Output,
-    /// Ciphertext not yet processed: the incomplete record, or an unfinished handshake message, exactly as rustls left it.
+    /// Ciphertext not yet processed: the incomplete record, or an unfinished handshake message, exactly as the engine left it.
     held: Vec<u8>,
     /// The end of a record's plaintext for which a reader's buffer was too short, and how much of it was read since.
     parked: Vec<u8>,
@@ -163,7 +163,12 @@ impl<S: Socket> TlsStream<S> {
                 self.input = Input::Closed;
                 read = Read::Eof { n };
             }
-            Stop::Failed(error) => self.input = Input::Failed(self.blame(error)),
+            Stop::Failed(error) => {
+                self.input = Input::Failed(self.blame(error));
+                if self.output != Output::Open {
+                    scratch.outgoing.clear(); // nothing follows a close_notify, no alert either (RFC 8446 §6.1)
+                }
+            }
         }
 
         if n > 0 && matches!(self.input, Input::Hungry | Input::Stalled) {
@@ -334,7 +339,7 @@ impl<S: Socket> TlsStream<S> {
         Read::Data { n, drained: false }
     }
 
-    /// How long `held` must grow before rustls can make anything of it, as far as we can tell; 0 if we cannot.
+    /// How long `held` must grow before the engine can make anything of it, as far as we can tell; 0 if we cannot.
     ///
     /// Only for application data after the handshake: a handshake message in pieces stays in `held` decrypted, and its first
     /// octet is then no record's. None of the handshake types rustls knows has the number 23.

@@ -1,5 +1,5 @@
-//! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2 or AVX-512. What is ASCII and what is not is asked of all blocks
-//! first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
+//! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2 or AVX-512 (as of
+//! Ice Lake; fearless_simd has no less of it). What is ASCII and what is not is asked of all blocks first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
 //! wherever the two alternate, as they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
 //!
 //! The check of a block looks up what three halves of two neighbouring octets allow (J. Keiser, D. Lemire: Validating UTF-8 In Less

@@ -13,7 +13,7 @@ use std::{
 
 use rustls::{
     ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection, SupportedProtocolVersion,
-    crypto::aws_lc_rs,
+    crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
     version::{TLS12, TLS13},
 };
@@ -57,9 +57,17 @@ fn peer_client(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> Con
 }
 
 fn peer_client_config(version: &'static SupportedProtocolVersion, alpn: &[&str]) -> ClientConfig {
+    peer_client_config_with(aws_lc_rs::default_provider(), version, alpn)
+}
+
+fn peer_client_config_with(
+    provider: CryptoProvider,
+    version: &'static SupportedProtocolVersion,
+    alpn: &[&str],
+) -> ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(identity().0.remove(0)).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
         .with_root_certificates(roots)

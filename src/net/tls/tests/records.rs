@@ -1,12 +1,14 @@
 //! Records behind the handshake: those that RFC 8448 prints, those that a hostile peer may seal, and keys that change.
 
 use ::aws_lc_rs::aead::AES_128_GCM;
-use rustls::{AlertDescription, ContentType, client::ClientConnectionData, kernel::KernelConnection};
+use rustls::{
+    AlertDescription, ContentType, client::ClientConnectionData, crypto::CryptoProvider, kernel::KernelConnection,
+};
 
 use super::{
     super::{
         engine::Outgoing,
-        record_layer::{CIPHERTEXT_OCTETS_MAX, IDLE_RECORDS_MAX, Protection, RECORDS_A_KEY},
+        record_layer::{CIPHERTEXT_OCTETS_MAX, IDLE_RECORDS_MAX, KEY_UPDATES_A_CALL, Protection, RECORDS_A_KEY},
     },
     *,
 };
@@ -15,6 +17,7 @@ const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
+const FATAL: u8 = 2;
 const REQUESTED: [u8; 5] = [24, 0, 0, 1, 1];
 const NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
 
@@ -29,6 +32,17 @@ struct Forger {
 
 impl Forger {
     fn new() -> Self {
+        let mut forger = Self::behind(WRITES_BY_RUSTLS);
+        assert!(forger.is_without_rustls());
+        forger
+    }
+
+    fn is_without_rustls(&mut self) -> bool {
+        matches!(self.ours.engine_mut(), Engine::Records(_))
+    }
+
+    /// Behind the handshake and so many writes.
+    fn behind(writes: u8) -> Self {
         let mut config = our_client();
         Arc::make_mut(&mut config).enable_secret_extraction = true;
         let mut client = TlsStream::client(SimSocket::new(), config, localhost()).unwrap();
@@ -38,13 +52,12 @@ impl Forger {
             client.flush().unwrap();
             ours.socket_mut().inbound.extend(std::mem::take(&mut client.socket_mut().outbound));
             ours.read(&mut scratch, &mut into).unwrap();
-            for _ in 0..if ours.is_handshaking() { 0 } else { WRITES_BY_RUSTLS } {
+            for _ in 0..if ours.is_handshaking() { 0 } else { writes } {
                 assert_eq!(ours.write(&mut scratch, &[IoSlice::new(b"welcome")]).unwrap(), 7);
             }
             client.socket_mut().inbound.extend(std::mem::take(&mut ours.socket_mut().outbound));
             client.read(&mut scratch, &mut into).unwrap();
         }
-        assert!(matches!(ours.engine_mut(), Engine::Records(_)));
         let Engine::Client(client) = std::mem::replace(client.engine_mut(), Engine::Lost) else { unreachable!() };
         let (secrets, keys) = client.dangerous_into_kernel_connection().unwrap();
         let [sealing, opening] = [secrets.tx, secrets.rx].map(|secrets| Protection::new(secrets).unwrap());
@@ -79,7 +92,10 @@ impl Forger {
                     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
                     let told = match &self.sent()[..] {
                         [] => None,
-                        [(ALERT, alert)] => Some(AlertDescription::from(alert[1])),
+                        [(ALERT, alert)] => {
+                            assert_eq!((alert[0], alert.len()), (FATAL, 2));
+                            Some(AlertDescription::from(alert[1]))
+                        }
                         other => panic!("{other:?}"),
                     };
                     let refused = self.ours.write(&mut self.scratch, &[IoSlice::new(b"x")]).unwrap_err();
@@ -164,14 +180,16 @@ fn whatever_is_sealed_brings_plaintext_the_end_or_one_alert() {
     let long = |len: usize, padding: usize| [vec![b'x'; len], vec![DATA], vec![0; padding]].concat();
     let in_a_row = |inner: &[u8], n: u8| vec![inner.to_vec(); usize::from(n)];
     let text = |text: &[u8]| [text, &[DATA]].concat();
-    let padding_max = CIPHERTEXT_OCTETS_MAX - 16 - 1 - RECORD_OCTETS_MAX;
     type Row<'a> = (&'a str, Vec<Vec<u8>>, Vec<u8>, End);
     let rows: Vec<Row<'_>> = vec![
         ("data", vec![text(b"one"), text(b"two")], b"onetwo".to_vec(), End::None),
         ("padded data", vec![long(1, 1000), text(b"y")], b"xy".to_vec(), End::None),
-        ("the longest", vec![long(RECORD_OCTETS_MAX, padding_max)], vec![b'x'; RECORD_OCTETS_MAX], End::None),
+        ("the longest", vec![long(RECORD_OCTETS_MAX, 0)], vec![b'x'; RECORD_OCTETS_MAX], End::None),
+        ("the longest padding", vec![long(1, RECORD_OCTETS_MAX - 1)], b"x".to_vec(), End::None),
         ("too long inside", vec![text(b"a"), long(RECORD_OCTETS_MAX + 1, 0)], b"a".to_vec(), failed(RecordOverflow)),
-        ("too long", vec![long(RECORD_OCTETS_MAX, padding_max + 1)], vec![], failed(RecordOverflow)),
+        ("too long by its padding", vec![long(RECORD_OCTETS_MAX, 1)], vec![], failed(RecordOverflow)),
+        ("too much padding", vec![long(1, RECORD_OCTETS_MAX)], vec![], failed(RecordOverflow)),
+        ("too long outside", vec![long(CIPHERTEXT_OCTETS_MAX - 16, 0)], vec![], failed(RecordOverflow)),
         ("no type", vec![vec![0; 30]], vec![], failed(UnexpectedMessage)),
         ("no such type", vec![vec![1, 99]], vec![], failed(UnexpectedMessage)),
         ("ChangeCipherSpec", vec![vec![1, CHANGE_CIPHER_SPEC]], vec![], failed(UnexpectedMessage)),
@@ -185,6 +203,7 @@ fn whatever_is_sealed_brings_plaintext_the_end_or_one_alert() {
         ),
         ("close_notify", vec![text(b"a"), vec![1, 0, ALERT], text(b"b")], b"a".to_vec(), End::CloseNotify),
         ("a fatal close_notify", vec![vec![2, 0, ALERT]], vec![], End::CloseNotify),
+        ("a fatal user_canceled", vec![vec![2, 90, ALERT]], vec![], End::Failed(None)),
         ("user_canceled", vec![vec![1, 90, ALERT], text(b"a")], b"a".to_vec(), End::None),
         (
             "user_canceled all the time",
@@ -317,6 +336,53 @@ fn key_updates_without_data_are_bounded() {
     }
 }
 
+/// Each costs us more than it costs the peer, so it gets a share of a turn for them as anybody does for octets.
+#[test]
+fn key_updates_between_data_are_taken_a_few_a_read() {
+    let mut forger = Forger::new();
+    let rounds = 3 * usize::from(KEY_UPDATES_A_CALL);
+    let mut wire = Vec::new();
+    for _ in 0..rounds {
+        wire.extend(forger.sealed(&[&NOT_REQUESTED[..], &[HANDSHAKE]].concat()));
+        forger.sealing = Protection::new(forger.keys.update_tx_secret().unwrap()).unwrap();
+        wire.extend(forger.sealed(b"x\x17"));
+    }
+    forger.ours.socket_mut().inbound.extend(&wire);
+    let (mut got, mut into) = (Vec::new(), vec![0; BIG]);
+    loop {
+        match forger.ours.read(&mut forger.scratch, &mut into).unwrap() {
+            Read::Data { n, drained } => {
+                assert!(n <= usize::from(KEY_UPDATES_A_CALL), "{n}");
+                got.push(n);
+                if drained {
+                    break;
+                }
+            }
+            Read::Eof { .. } => panic!("{got:?}"),
+        }
+    }
+    assert_eq!(got.iter().sum::<usize>(), rounds);
+}
+
+#[test]
+fn what_ends_our_direction_passes_the_key_update_we_owe_and_no_alert_follows_it() {
+    let mut forger = Forger::new();
+    let wire = forger.sealed(&[&REQUESTED[..], &[HANDSHAKE]].concat());
+    assert_eq!(forger.read(&wire, BIG), (vec![], End::None));
+    forger.sealing = Protection::new(forger.keys.update_tx_secret().unwrap()).unwrap();
+    let sent = forger.ours.socket().outbound.len();
+    forger.ours.socket_mut().outbound_max = sent;
+    assert!(!forger.ours.close_write(&mut forger.scratch).unwrap(), "blocked");
+    let mut wire = forger.sealed(b"forged\x17");
+    *wire.last_mut().unwrap() ^= 1;
+    forger.ours.socket_mut().inbound.extend(&wire);
+    let error = forger.ours.read(&mut forger.scratch, &mut [0; 100]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    forger.ours.socket_mut().outbound_max = usize::MAX;
+    assert!(forger.ours.close_write(&mut forger.scratch).unwrap());
+    assert_eq!(forger.sent(), [(ALERT, vec![1, 0])], "close_notify, under the old key, and nothing behind it");
+}
+
 #[test]
 fn a_key_is_changed_before_its_records_are_too_many() {
     let mut forger = Forger::new();
@@ -361,6 +427,55 @@ fn a_key_update_before_the_records_are_ours_is_answered() {
                 "{tickets} tickets, {writes} writes"
             );
         }
+    }
+}
+
+/// rustls has half a KeyUpdate, decrypted: it must have the other half too.
+#[test]
+fn half_a_handshake_message_keeps_the_records_with_rustls() {
+    let mut forger = Forger::behind(1);
+    let [first, second] = [&REQUESTED[..2], &REQUESTED[2..]].map(|half| [half, &[HANDSHAKE]].concat());
+    let wire = forger.sealed(&first);
+    assert_eq!(forger.read(&wire, BIG), (vec![], End::None));
+    for _ in 0..2 * WRITES_BY_RUSTLS {
+        forger.write(b"x");
+    }
+    assert!(!forger.is_without_rustls());
+    let wire = forger.sealed(&second);
+    assert_eq!(forger.read(&wire, BIG), (vec![], End::None));
+    forger.sent();
+    for _ in 0..WRITES_BY_RUSTLS {
+        forger.write(b"y");
+    }
+    assert!(forger.is_without_rustls());
+    assert_eq!(forger.sent()[..2], [(HANDSHAKE, NOT_REQUESTED.to_vec()), (DATA, b"y".to_vec())]);
+    forger.sealing = Protection::new(forger.keys.update_tx_secret().unwrap()).unwrap();
+    let wire = forger.sealed(b"new key\x17");
+    assert_eq!(forger.read(&wire, BIG), (b"new key".to_vec(), End::None));
+}
+
+#[test]
+fn every_cipher_of_tls_1_3_is_ours() {
+    for suite in [
+        aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ] {
+        let provider = CryptoProvider { cipher_suites: vec![suite], ..aws_lc_rs::default_provider() };
+        let config = peer_client_config_with(provider, &TLS13, &[]);
+        let peer = ClientConnection::new(Arc::new(config), localhost()).unwrap();
+        let ours = TlsStream::server(SimSocket::new(), our_server()).unwrap();
+        let mut pair = Pair::new(ours, peer.into(), BIG);
+        for round in 1..20 {
+            pair.peer.writer().write_all(&[round; 100]).unwrap();
+            pair.turn().unwrap();
+            let message = std::mem::take(&mut pair.read);
+            pair.write(&message).unwrap();
+        }
+        pair.turn().unwrap();
+        assert!(pair.is_without_rustls());
+        let expected: Vec<u8> = (1..20).flat_map(|round| [round; 100]).collect();
+        assert_eq!(pair.peer_read, expected, "{suite:?}");
     }
 }
 
