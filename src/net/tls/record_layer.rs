@@ -41,7 +41,9 @@ pub(super) struct RecordLayer {
     key_update: Vec<u8>,
     /// The peer wants our keys changed before we send again (RFC 8446 §4.6.3).
     owes_key_update: bool,
+    /// In a row.
     idle_records: u8,
+    /// Of this call.
     key_updates_left: u8,
 }
 
