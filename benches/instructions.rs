@@ -215,7 +215,7 @@ fn over_tls(octets: Vec<u8>, turns: usize) -> (Bench, Vec<Arc<[u8]>>) {
         records(&mut client)
     };
     // Warm, and past the writes that are rustls' (ARCHITECTURE.md, Decisions).
-    for _ in 0..10 {
+    for _ in 0..20 {
         bench.arrive(&turn());
     }
     (bench, (0..turns).map(|_| turn()).collect())

@@ -324,7 +324,7 @@ fn a_flood_of_tiny_records_does_not_keep_an_honest_client_waiting() {
     // Records of an octet each, 6.6 MB on the wire; then with a KeyUpdate before each, which wants to be answered.
     for (octets, rekeyed) in [(300_000, false), (40_000, true)] {
         let mut flood = door.open();
-        for _ in 0..8 {
+        for _ in 0..20 {
             flood.expect_echo("until the records are no longer rustls'");
         }
         let message = PEER.binary(&vec![7; octets]);

@@ -27,7 +27,8 @@ pub fn mask(key: MaskKey, payload: &mut [u8]) -> MaskKey {
     if payload.len() < LONG_BYTES_MIN { mask_short(key, payload) } else { mask_long(key, payload) }
 }
 
-/// From how many octets on the CPU's widest vectors are worth a call, and a look which these are (`core`, `mask`).
+/// From how many octets on the CPU's widest vectors are worth a call and a look at which these are: 1 KiB takes 6.6 ns instead of
+/// 11 (`core`, `mask`).
 const LONG_BYTES_MIN: usize = 512;
 
 #[inline]
@@ -195,7 +196,8 @@ mod tests {
                 let mut got = payload.clone();
                 let left = dispatch!(level, simd => mask_steps(simd, key, &mut got)).len();
                 let done = payload.len() - left;
-                prop_assert!(left < dispatch!(level, simd => 4 * vector_len(simd)) && got[..done] == expected[..done] && got[done..] == payload[done..], "{level:?}");
+                prop_assert!(left < dispatch!(level, simd => 4 * vector_len(simd)), "{level:?}");
+                prop_assert!(got[..done] == expected[..done] && got[done..] == payload[done..], "{level:?}");
             }
         }
 

@@ -57,7 +57,7 @@ pub struct Config {
     pub linger_bytes_max: usize,
     /// Record every frame in both directions (`tracing` target `wslab::frame`, level TRACE).
     pub log_frames: bool,
-    /// Measure how long each turn of a loop takes, for [`Metrics::turns`](super::Metrics::turns).
+    /// Measure how long each turn of a loop takes, for [`Metrics::turns`](super::Metrics::turns): a clock reading more a turn.
     pub time_turns: bool,
 }
 

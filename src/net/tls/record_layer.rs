@@ -24,7 +24,7 @@ pub(super) const CIPHERTEXT_OCTETS_MAX: usize = RECORD_OCTETS_MAX + 256;
 pub(super) const RECORDS_A_KEY: u64 = 1 << 24;
 /// Records without application data in a row.
 pub(super) const IDLE_RECORDS_MAX: u8 = 32;
-/// KeyUpdates that one call takes, of 27 octets and some 2 µs each: the rest waits for another turn.
+/// KeyUpdates that one call takes, of 27 octets and some 2 µs each: the rest waits for another read.
 pub(super) const KEY_UPDATES_A_CALL: u8 = 32;
 
 const WARNING: u8 = 1;
@@ -41,9 +41,9 @@ pub(super) struct RecordLayer {
     key_update: Vec<u8>,
     /// The peer wants our keys changed before we send again (RFC 8446 §4.6.3).
     owes_key_update: bool,
-    /// In a row.
+    /// Records without application data, in a row.
     idle_records: u8,
-    /// Of this call.
+    /// KeyUpdates that this call may still take.
     key_updates_left: u8,
 }
 
@@ -320,6 +320,7 @@ impl Protection {
     /// One record of at most [`RECORD_OCTETS_MAX`] octets, at the end of `out`.
     pub(super) fn seal(&mut self, content_type: ContentType, content: &[u8], out: &mut Outgoing) -> Result<(), Error> {
         let len = content.len() + TYPE_OCTETS + TAG_OCTETS;
+        debug_assert!(u16::try_from(len).is_ok(), "one record's");
         let [high, low] = (len as u16).to_be_bytes();
         let header = [ContentType::ApplicationData.into(), 3, 3, high, low];
         let before = out.filled().len();

@@ -1,6 +1,7 @@
 //! Whether octets are UTF-8, and unmasking them on the way, for text of some length, where the CPU has AVX2 or AVX-512 (as of
-//! Ice Lake; fearless_simd has no less of it). What is ASCII and what is not is asked of all blocks first, then only the others are looked at: one block after the other, each with a branch of its own, costs a misprediction
-//! wherever the two alternate, as they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
+//! Ice Lake; fearless_simd has no less of it). What is ASCII and what is not is asked of all blocks first, then only the others
+//! are looked at: one block after the other, each with a branch of its own, costs a misprediction wherever the two alternate, as
+//! they do in Latin script with accents or emoji (`cargo bench --bench core utf8`).
 //!
 //! The check of a block looks up what three halves of two neighbouring octets allow (J. Keiser, D. Lemire: Validating UTF-8 In Less
 //! Than One Instruction Per Byte, 2021), without a table that is written down: it follows from [`BREACHES`].
@@ -70,7 +71,7 @@ impl Long {
 
     /// Unmasks all octets, and says whether they are UTF-8 as far as their last whole code point; what is behind need not be right,
     /// and may be found wrong. One pass takes the mask off and asks what is ASCII, 4 KiB at a time, so that the check finds
-    /// these in the nearest cache: 10 of 89 µs an echoed MiB (`core`, `echo/text`).
+    /// these in the nearest cache: with AVX2 10 of 89 µs an echoed MiB (`core`, `echo/text`).
     #[inline]
     pub(super) fn unmask(self, key: MaskKey, octets: &mut [u8]) -> bool {
         match self {

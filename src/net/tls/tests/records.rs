@@ -285,7 +285,7 @@ fn what_stands_outside_is_judged_before_anything_is_opened() {
 }
 
 #[test]
-fn a_record_with_any_octet_changed_or_come_twice_is_refused() {
+fn a_record_with_any_octet_changed_or_sent_twice_is_refused() {
     for at in 0..5 + 6 + 1 + 16 {
         let mut forger = Forger::new();
         let mut wire = forger.sealed(b"forged\x17");
@@ -336,7 +336,7 @@ fn key_updates_without_data_are_bounded() {
     }
 }
 
-/// Each costs us more than it costs the peer, so it gets a share of a turn for them as anybody does for octets.
+/// Each costs us more than it costs the peer, so it gets a share of a read for them as anybody does for octets.
 #[test]
 fn key_updates_between_data_are_taken_a_few_a_read() {
     let mut forger = Forger::new();
