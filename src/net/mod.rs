@@ -4,7 +4,8 @@
 //! and never blocks. The loop that owns the poll, the connections and the time lives above it.
 //!
 //! * [`transport`]: [`Transport`], a stream that is either plain or TLS, over anything that is a [`Socket`].
-//! * [`tls`]: [`TlsStream`] on rustls' unbuffered API and records of our own behind a server's handshake, the loop-owned [`TlsScratch`], configurations, PEM files.
+//! * [`tls`]: [`TlsStream`] on rustls' unbuffered API and records of our own behind a server's handshake, the loop-owned
+//!   [`TlsScratch`], configurations, PEM files.
 //! * [`listener`]: [`Listener`], and which accept errors are worth a retry.
 //! * [`dialer`]: connecting without blocking, in two steps.
 //! * [`deadlines`]: [`Deadlines`], a heap of instants with lazy deletion.

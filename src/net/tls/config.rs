@@ -32,8 +32,8 @@ pub enum Trust {
 /// ALPN is welcome. Sessions are resumed by stateless tickets, one a handshake (each costs an encryption and some 200 octets),
 /// so loops may share the configuration. Early data is never accepted, since it can be replayed. The keys of a connection can be
 /// had from rustls (`enable_secret_extraction`), because soon after the handshake records are sealed and opened without it, and
-/// without the provider's ciphers, by aws-lc-rs. A configuration that forbids it, asks for short
-/// records (`max_fragment_size`) or is for FIPS stays with rustls throughout.
+/// without the provider's ciphers, by aws-lc-rs. A configuration that forbids it, asks for short records (`max_fragment_size`) or
+/// is for FIPS stays with rustls throughout.
 ///
 /// # Errors
 /// The key is unusable or is not the leaf's.

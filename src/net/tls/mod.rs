@@ -1,5 +1,5 @@
-//! TLS over a non-blocking socket, on rustls' unbuffered API (RFC 8446, RFC 5246); a server's TLS 1.3 records soon after the handshake
-//! on our own (`record_layer`).
+//! TLS over a non-blocking socket, on rustls' unbuffered API (RFC 8446, RFC 5246); soon after the handshake a server's TLS 1.3 records
+//! pass without it (`record_layer`).
 //! Large buffers belong to the loop ([`TlsScratch`]); a connection keeps an incomplete record and unsent ciphertext, no more.
 
 mod config;

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod echo;
+mod forger;
 mod loopback;
 mod records;
 mod stream;
+mod taking_over;
 
 use std::{
     io::{self, IoSlice, Read as _, Write as _},
